@@ -1,0 +1,104 @@
+import Foundation
+import Glibc
+import Testing
+
+@testable import EXT4
+
+/// What a command said and how it ended.
+struct CommandResult {
+    let status: Int32
+    let output: String
+    let errors: String
+}
+
+/// Runs a tool of the system to its end.
+@discardableResult
+func run(_ arguments: [String], input: String? = nil) throws -> CommandResult {
+    let process = Process()
+    process.executableURL = URL(fileURLWithPath: "/usr/bin/env")
+    process.arguments = arguments
+    let directory = FileManager.default.temporaryDirectory
+    let outputs = try (0..<2).map { _ in
+        let url = directory.appendingPathComponent("ext4test-out-\(UUID().uuidString)")
+        guard FileManager.default.createFile(atPath: url.path, contents: nil) else {
+            throw CocoaError(.fileWriteUnknown)
+        }
+        return (url, try FileHandle(forUpdating: url))
+    }
+    defer { for (url, _) in outputs { unlink(url.path) } }
+    process.standardOutput = outputs[0].1
+    process.standardError = outputs[1].1
+    if let input {
+        let pipe = Pipe()
+        process.standardInput = pipe
+        try process.run()
+        pipe.fileHandleForWriting.write(Data(input.utf8))
+        try pipe.fileHandleForWriting.close()
+    } else {
+        process.standardInput = FileHandle.nullDevice
+        try process.run()
+    }
+    process.waitUntilExit()
+    let texts = try outputs.map { url, _ in String(decoding: try Data(contentsOf: url), as: UTF8.self) }
+    return CommandResult(status: process.terminationStatus, output: texts[0], errors: texts[1])
+}
+
+/// Bytes as a C string for the calls that take a path.
+func withPath<R>(_ path: [UInt8], _ body: (UnsafePointer<CChar>) throws -> R) rethrows -> R {
+    try (path.map { CChar(bitPattern: $0) } + [0]).withUnsafeBufferPointer { characters in
+        try body(characters.baseAddress.unsafelyUnwrapped)
+    }
+}
+
+/// What a symlink points to; nil where there is none.
+func readLink(_ path: [UInt8]) -> [UInt8]? {
+    var target = [CChar](repeating: 0, count: 5000)
+    let count = withPath(path) { readlink($0, &target, 5000) }
+    return count < 0 ? nil : target.prefix(count).map { UInt8(bitPattern: $0) }
+}
+
+/// A directory of one test, gone when the test is.
+final class TemporaryDirectory {
+    let path: String
+
+    init() throws {
+        var template = Array((FileManager.default.temporaryDirectory.path + "/ext4test-XXXXXX").utf8CString)
+        guard mkdtemp(&template) != nil else { throw POSIXError(.EIO) }
+        path = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
+    }
+
+    deinit {
+        _ = try? run(["rm", "-rf", "--one-file-system", path])
+    }
+}
+
+/// A seeded generator, so that a failure can be repeated.
+struct SeededGenerator: RandomNumberGenerator {
+    private var state: UInt64
+
+    init(seed: UInt64) {
+        state = seed
+    }
+
+    mutating func next() -> UInt64 {
+        state &+= 0x9E37_79B9_7F4A_7C15
+        var mixed = state
+        mixed = (mixed ^ (mixed >> 30)) &* 0xBF58_476D_1CE4_E5B9
+        mixed = (mixed ^ (mixed >> 27)) &* 0x94D0_49BB_1331_11EB
+        return mixed ^ (mixed >> 31)
+    }
+
+    mutating func bytes(_ count: Int) -> [UInt8] {
+        var result = [UInt8](repeating: 0, count: count)
+        var index = 0
+        while index < count {
+            var word = next()
+            for _ in 0..<min(8, count - index) {
+                result[index] = UInt8(truncatingIfNeeded: word)
+                word >>= 8
+                index += 1
+            }
+        }
+        return result
+    }
+}
