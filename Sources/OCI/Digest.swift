@@ -1,0 +1,136 @@
+internal import Crypto
+
+/// A content address: `sha256:<64 hex digits>` or `sha512:<128 hex digits>`.
+///
+/// Grammar: OCI image specification, "Descriptor", section "Digests". Registered algorithms only, hex in lower case.
+package struct Digest: Hashable, Sendable, CustomStringConvertible {
+    package enum Algorithm: String, Sendable, Hashable, CaseIterable {
+        case sha256
+        case sha512
+
+        /// The length of the digest in hex digits.
+        package var hexLength: Int {
+            switch self {
+            case .sha256: 64
+            case .sha512: 128
+            }
+        }
+    }
+
+    package let algorithm: Algorithm
+    /// Lower case hex digits, exactly `algorithm.hexLength` of them: safe as a file name.
+    package let hex: String
+
+    /// Parses `algorithm:hex`; anything else throws `invalidReference`.
+    package init(parsing text: String) throws(OCIError) {
+        guard let colon = text.firstIndex(of: ":") else {
+            throw OCIError(.invalidReference, "\(excerpt(text)) is no digest: write sha256:<64 hex digits>")
+        }
+        guard let algorithm = Algorithm(rawValue: String(text[..<colon])) else {
+            throw OCIError(
+                .invalidReference,
+                "\(excerpt(text)) uses an unknown digest algorithm: sha256 and sha512 are supported")
+        }
+        let hex = text[text.index(after: colon)...]
+        guard hex.utf8.count == algorithm.hexLength, hex.utf8.allSatisfy(isLowerHex) else {
+            throw OCIError(
+                .invalidReference,
+                "\(excerpt(text)) is no digest: after \(algorithm.rawValue): come \(algorithm.hexLength) lower case hex digits"
+            )
+        }
+        self.algorithm = algorithm
+        self.hex = String(hex)
+    }
+
+    fileprivate init(algorithm: Algorithm, bytes: some Sequence<UInt8>) {
+        self.algorithm = algorithm
+        self.hex = hexadecimal(bytes)
+    }
+
+    package var description: String { "\(algorithm.rawValue):\(hex)" }
+
+    /// The first 12 hex digits, for messages and logs; it names nothing for certain.
+    package var short: String { "\(algorithm.rawValue):\(hex.prefix(12))" }
+
+    /// The SHA-256 digest of `bytes`.
+    package static func sha256(of bytes: some Sequence<UInt8>) -> Digest {
+        of(bytes, algorithm: .sha256)
+    }
+
+    /// The digest of `bytes` by `algorithm`.
+    package static func of(_ bytes: some Sequence<UInt8>, algorithm: Algorithm) -> Digest {
+        var hasher = DigestHasher(algorithm: algorithm)
+        let direct: Void? = bytes.withContiguousStorageIfAvailable { hasher.update(UnsafeRawBufferPointer($0)) }
+        if direct == nil {
+            Array(bytes).withUnsafeBytes { hasher.update($0) }
+        }
+        return hasher.finalize()
+    }
+}
+
+extension Digest: Codable {
+    package init(from decoder: any Decoder) throws {
+        let container = try decoder.singleValueContainer()
+        let text = try container.decode(String.self)
+        do {
+            try self.init(parsing: text)
+        } catch {
+            throw DecodingError.dataCorruptedError(in: container, debugDescription: error.message)
+        }
+    }
+
+    package func encode(to encoder: any Encoder) throws {
+        var container = encoder.singleValueContainer()
+        try container.encode(description)
+    }
+}
+
+/// A digest in the making, for bytes that come in pieces.
+package struct DigestHasher {
+    private enum State {
+        case sha256(SHA256)
+        case sha512(SHA512)
+    }
+
+    private var state: State
+
+    package init(algorithm: Digest.Algorithm) {
+        switch algorithm {
+        case .sha256: state = .sha256(SHA256())
+        case .sha512: state = .sha512(SHA512())
+        }
+    }
+
+    package mutating func update(_ bytes: UnsafeRawBufferPointer) {
+        switch state {
+        case .sha256(var hasher):
+            hasher.update(bufferPointer: bytes)
+            state = .sha256(hasher)
+        case .sha512(var hasher):
+            hasher.update(bufferPointer: bytes)
+            state = .sha512(hasher)
+        }
+    }
+
+    /// The digest of everything seen so far; the hasher can go on afterwards.
+    package func finalize() -> Digest {
+        switch state {
+        case .sha256(let hasher): Digest(algorithm: .sha256, bytes: hasher.finalize())
+        case .sha512(let hasher): Digest(algorithm: .sha512, bytes: hasher.finalize())
+        }
+    }
+}
+
+private func isLowerHex(_ byte: UInt8) -> Bool {
+    (0x30...0x39).contains(byte) || (0x61...0x66).contains(byte)
+}
+
+private func hexadecimal(_ bytes: some Sequence<UInt8>) -> String {
+    let digits: [UInt8] = Array("0123456789abcdef".utf8)
+    var text: [UInt8] = []
+    for byte in bytes {
+        text.append(digits[Int(byte >> 4)])
+        text.append(digits[Int(byte & 15)])
+    }
+    return String(decoding: text, as: UTF8.self)
+}

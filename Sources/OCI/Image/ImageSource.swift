@@ -1,0 +1,26 @@
+/// Where an image comes from: one repository of a registry, or one layout directory.
+///
+/// A source is bound to the place it was made for (see ``ImageSources/source(for:)``).
+package protocol ImageSource: Sendable {
+    /// Reads and verifies index, manifest and config, and chooses the platform.
+    ///
+    /// - Parameter reference: of the repository or directory that the source was made for; else `invalidReference`.
+    func resolve(_ reference: ImageReference, platform: Platform) async throws(OCIError) -> ResolvedImage
+
+    /// Starts to transfer a layer. The call itself does not block; reading does.
+    func openLayer(_ layer: Descriptor) throws(OCIError) -> any BlobReader
+}
+
+/// The bytes of a blob, verified. Blocking: call it from a thread of your own, never from the cooperative pool.
+///
+/// A reader belongs to one thread at a time; `close()` alone may be called from any thread.
+package protocol BlobReader: AnyObject, Sendable {
+    /// Fills `buffer` from the front and returns how many bytes, at least one until the end.
+    ///
+    /// Returns 0 only after the whole blob was read and its size and digest matched (and for an empty buffer): bytes
+    /// seen before that are unproven. An error is final; every later call throws it again.
+    func read(into buffer: UnsafeMutableRawBufferPointer) throws(OCIError) -> Int
+
+    /// Ends the transfer and frees what it holds; further reads throw `cancelled`. May be called twice.
+    func close()
+}

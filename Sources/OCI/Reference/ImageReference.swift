@@ -1,0 +1,62 @@
+/// The name of an image as people write it, with everything that is usually left out filled in.
+///
+/// `description` is the full name and parses back to the same value:
+/// `docker.io/library/alpine:latest`, `ghcr.io/acme/app:1.2@sha256:…`, `oci:/images/app:1.2`.
+package struct ImageReference: Hashable, Sendable, CustomStringConvertible {
+    package enum Transport: Hashable, Sendable {
+        /// A registry that speaks the OCI distribution specification. `host` may carry a port. At least one of tag
+        /// and digest is there; when both are, the digest decides and the tag is for people.
+        case registry(host: String, repository: String, tag: String?, digest: Digest?)
+        /// An OCI image layout directory. Without tag and digest it must hold exactly one image.
+        case layout(directory: String, tag: String?, digest: Digest?)
+    }
+
+    package let transport: Transport
+
+    init(_ transport: Transport) { self.transport = transport }
+
+    /// The same image, but exactly these bytes: whatever the tag moves to later. A tag stays for people to read.
+    package func pinned(to digest: Digest) -> ImageReference {
+        switch transport {
+        case .registry(let host, let repository, let tag, _):
+            ImageReference(.registry(host: host, repository: repository, tag: tag, digest: digest))
+        case .layout(let directory, let tag, _):
+            ImageReference(.layout(directory: directory, tag: tag, digest: digest))
+        }
+    }
+
+    /// The registry's host with its port, nil for a layout. Docker Hub is `docker.io`.
+    package var registryHost: String? {
+        guard case .registry(let host, _, _, _) = transport else { return nil }
+        return host
+    }
+
+    /// The digest that the reference is pinned to, when it is.
+    package var digest: Digest? {
+        switch transport {
+        case .registry(_, _, _, let digest), .layout(_, _, let digest): digest
+        }
+    }
+
+    /// The tag, when there is one.
+    package var tag: String? {
+        switch transport {
+        case .registry(_, _, let tag, _), .layout(_, let tag, _): tag
+        }
+    }
+
+    package var description: String {
+        switch transport {
+        case .registry(let host, let repository, let tag, let digest):
+            let name = "\(host)/\(repository)" + Self.suffix(tag: tag, digest: digest)
+            // A host such as oci:5000 would read as a transport.
+            return Self.transportPrefix(of: name) == nil ? name : "docker://\(name)"
+        case .layout(let directory, let tag, let digest):
+            return "oci:\(directory)" + Self.suffix(tag: tag, digest: digest)
+        }
+    }
+
+    private static func suffix(tag: String?, digest: Digest?) -> String {
+        (tag.map { ":\($0)" } ?? "") + (digest.map { "@\($0)" } ?? "")
+    }
+}

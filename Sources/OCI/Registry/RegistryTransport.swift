@@ -1,0 +1,219 @@
+internal import AsyncHTTPClient
+internal import Logging
+internal import NIOCore
+internal import NIOHTTP1
+internal import NIOSSL
+internal import Synchronization
+
+/// One HTTP exchange at a time: connections, TLS, proxies and redirects, but neither retries nor credentials.
+final class RegistryTransport: Sendable {
+    struct Request: Sendable {
+        var method = HTTPMethod.GET
+        var address: WebAddress
+        var headers = HTTPHeaders()
+        /// Goes to the first server only, never along a redirect to another one.
+        var authorization: String?
+        var body: [UInt8]?
+    }
+
+    struct Answer: Sendable {
+        let response: HTTPClientResponse
+        /// Where the answer came from in the end.
+        let address: WebAddress
+
+        var status: Int { Int(response.status.code) }
+        var isSuccess: Bool { (200..<300).contains(status) }
+    }
+
+    private enum State {
+        case open([ProxySettings.Proxy?: HTTPClient])
+        case shutDown
+    }
+
+    private static let mostRedirects = 8
+    /// The callers bound how many blobs they open; a limit here would make one open blob wait for another.
+    private static let mostConnectionsPerHost = 256
+
+    let options: RegistryOptions
+    private let proxies: ProxySettings
+    private let logger: Logger
+    private let state = Mutex(State.open([:]))
+
+    init(options: RegistryOptions, logger: Logger) {
+        self.options = options
+        self.logger = logger
+        proxies = ProxySettings(environment: options.proxyEnvironment)
+    }
+
+    deinit {
+        // The HTTP client must not go away while it is open. Whoever forgot `shutdown()` gets it late.
+        for client in takeClients() { client.shutdown { _ in } }
+    }
+
+    /// Closes all connections; requests that still run fail.
+    func shutdown() async {
+        for client in takeClients() {
+            do {
+                try await client.shutdown()
+            } catch {
+                logger.debug("the HTTP client did not shut down cleanly", metadata: ["error": "\(error)"])
+            }
+        }
+    }
+
+    /// Sends a request and follows redirects. Returns with the head of the last answer, whatever its status.
+    func send(_ request: Request) async throws(RequestFailure) -> Answer {
+        var address = request.address
+        var authorization = request.authorization
+        for _ in 0...Self.mostRedirects {
+            let response = try await exchange(request, at: address, authorization: authorization)
+            guard request.method == .GET, [301, 302, 303, 307, 308].contains(response.status.code),
+                let location = response.headers.first(name: "location")
+            else {
+                return Answer(response: response, address: address)
+            }
+            guard let next = WebAddress(location, relativeTo: address) else {
+                throw RequestFailure(
+                    .invalidResponse, "\(address.redacted) redirects to something that is no web address")
+            }
+            if address.origin.isEncrypted, !next.origin.isEncrypted, !options.mayUsePlainHTTP(next.origin) {
+                throw RequestFailure(
+                    .invalidResponse,
+                    "\(address.redacted) redirects to \(next.redacted), which is not encrypted: refused")
+            }
+            if next.origin != address.origin { authorization = nil }
+            address = next
+        }
+        throw RequestFailure(
+            .invalidResponse, "\(request.address.redacted) redirects more than \(Self.mostRedirects) times")
+    }
+
+    private func exchange(
+        _ request: Request, at address: WebAddress, authorization: String?
+    ) async throws(RequestFailure) -> HTTPClientResponse {
+        var message = HTTPClientRequest(url: address.text)
+        message.method = request.method
+        message.headers = request.headers
+        message.headers.replaceOrAdd(name: "user-agent", value: options.userAgent)
+        // Blobs are compressed as they are; a second layer would only break sizes and digests.
+        message.headers.replaceOrAdd(name: "accept-encoding", value: "identity")
+        if let authorization { message.headers.replaceOrAdd(name: "authorization", value: authorization) }
+        if let body = request.body { message.body = .bytes(ByteBuffer(bytes: body)) }
+        let client = try client(for: address.origin)
+        do {
+            return try await client.execute(message, deadline: .now() + TimeAmount(options.timeouts.head))
+        } catch {
+            if Task.isCancelled { throw RequestFailure(.cancelled, "the request to \(address.origin) was cancelled") }
+            throw RequestFailure(connection: error, origin: address.origin)
+        }
+    }
+
+    // MARK: Clients
+
+    /// One client for each proxy that is in use, because a client knows only one.
+    private func client(for origin: WebAddress.Origin) throws(RequestFailure) -> HTTPClient {
+        do throws(OCIError) {
+            let proxy = try proxies.proxy(for: origin)
+            return try state.withLock { (state) throws(OCIError) -> HTTPClient in
+                guard case .open(var clients) = state else {
+                    throw OCIError(.cancelled, "the connections to registries are already shut down")
+                }
+                if let client = clients[proxy] { return client }
+                let client = HTTPClient(eventLoopGroupProvider: .singleton, configuration: try configuration(proxy))
+                clients[proxy] = client
+                state = .open(clients)
+                return client
+            }
+        } catch {
+            throw RequestFailure(error)
+        }
+    }
+
+    private func takeClients() -> [HTTPClient] {
+        state.withLock { state in
+            guard case .open(let clients) = state else { return [] }
+            state = .shutDown
+            return Array(clients.values)
+        }
+    }
+
+    private func configuration(_ proxy: ProxySettings.Proxy?) throws(OCIError) -> HTTPClient.Configuration {
+        var tls = TLSConfiguration.makeClientConfiguration()
+        if let file = options.caFile {
+            do {
+                tls.additionalTrustRoots = [.certificates(try NIOSSLCertificate.fromPEMFile(file))]
+            } catch {
+                throw OCIError(
+                    .invalidConfiguration,
+                    "the CA file \(printable(file)) cannot be used: it must hold certificates in PEM form",
+                    cause: error)
+            }
+        }
+        var configuration = HTTPClient.Configuration(
+            tlsConfiguration: tls, redirectConfiguration: .disallow,
+            timeout: .init(connect: TimeAmount(options.timeouts.connect)), decompression: .disabled)
+        // Waits between pieces of a body are watched by the transfers, which know whether it is the network or the
+        // reader that is slow; the client's read timeout cannot tell.
+        configuration.timeout.read = nil
+        configuration.httpVersion = .http1Only
+        configuration.connectionPool.retryConnectionEstablishment = false
+        configuration.connectionPool.concurrentHTTP1ConnectionsPerHostSoftLimit = Self.mostConnectionsPerHost
+        if let proxy {
+            let parts = proxy.userInfo?.split(separator: ":", maxSplits: 1, omittingEmptySubsequences: false)
+            configuration.proxy = .server(
+                host: proxy.host, port: proxy.port,
+                authorization: parts.map {
+                    .basic(username: String($0.first ?? ""), password: $0.count > 1 ? String($0[1]) : "")
+                })
+        }
+        return configuration
+    }
+}
+
+extension RegistryTransport.Answer {
+    /// The whole body, which must not be larger than `limit`.
+    func document(limit: Int, what: String) async throws(RequestFailure) -> [UInt8] {
+        func tooLarge() -> RequestFailure {
+            RequestFailure(.tooLarge, "\(what) is larger than \(limit) bytes: it is not read")
+        }
+        if let stated = contentLength, stated > Int64(limit) { throw tooLarge() }
+        var bytes: [UInt8] = []
+        do {
+            for try await piece in response.body {
+                guard piece.readableBytes <= limit - bytes.count else { throw tooLarge() }
+                bytes += piece.readableBytesView
+            }
+        } catch {
+            throw RequestFailure(connection: error, origin: address.origin)
+        }
+        guard !Task.isCancelled else { throw RequestFailure(.cancelled, "the transfer of \(what) was cancelled") }
+        return bytes
+    }
+
+    /// The beginning of an answer that is an error already; what cannot be read is left out.
+    func errorText() async -> [UInt8] {
+        var bytes: [UInt8] = []
+        do {
+            for try await piece in response.body {
+                bytes += piece.readableBytesView.prefix(64 << 10 - bytes.count)
+                if bytes.count >= 64 << 10 { break }
+            }
+        } catch {
+            // The status line has said what matters.
+        }
+        return bytes
+    }
+
+    /// `Content-Length`, when there is one that is a number.
+    var contentLength: Int64? {
+        response.headers.first(name: "content-length").flatMap { Int64($0) }.flatMap { $0 >= 0 ? $0 : nil }
+    }
+
+    /// `Retry-After` in seconds or as a date (RFC 9110, 10.2.3), never negative.
+    var retryAfter: Duration? {
+        guard let value = response.headers.first(name: "retry-after") else { return nil }
+        if let seconds = Int64(value), seconds >= 0 { return .seconds(min(seconds, 1 << 32)) }
+        guard let date = secondsSinceEpoch(httpDate: value) else { return nil }
+        return .seconds(max(0, date - currentTime()))
+    }
+}
