@@ -1,0 +1,78 @@
+/// Everything that the engine itself has to complain about.
+public struct WorkflowError: RetryClassifying, CustomStringConvertible {
+    /// What went wrong, for programs.
+    public enum Code: Sendable, Hashable {
+        /// The process was told to stop; the run can be resumed.
+        case interrupted
+        /// The run was cancelled.
+        case cancelled
+        /// Another executor took the run over; this one stopped and can write nothing more.
+        case takenOver
+        /// A living process holds the run.
+        case runHeld(by: RunOwner?)
+        /// The run has ended.
+        case alreadyFinished(RunStatus)
+        /// No run has this id.
+        case unknownRun
+        /// No workflow is registered under the run's name.
+        case unknownWorkflow
+        /// The run was recorded by another workflow or another version of it.
+        case versionMismatch
+        /// The run's stored input does not match its hash, or does not decode.
+        case inputMismatch
+        /// A recorded step was taken with another input.
+        case stepInputChanged
+        /// A name was used twice in a run.
+        case duplicateName
+        /// A name is empty, too long, or holds control characters.
+        case invalidName
+        /// A payload is over the limit of ``EngineConfiguration/payloadLimit``.
+        case payloadTooLarge
+        /// A value cannot be encoded as JSON, or recorded JSON does not decode.
+        case invalidPayload
+        /// A step is in doubt and waits for ``Engine/decide(_:step:_:)``.
+        case inDoubt(step: String)
+        /// A resource was lost more often than its limits allow.
+        case resourceLostTooOften
+        /// The resource could not be created, found or asked within its limits.
+        case resourceUnavailable
+        /// The run failed.
+        case runFailed(Failure)
+        /// The store was written by a newer version of this program.
+        case storeNewerThanProgram
+        /// The store's directory or file cannot be written.
+        case storeNotWritable
+        /// The disk is full.
+        case storeFull
+        /// Another process kept the store locked for longer than the busy timeout.
+        case storeBusy
+        /// The store's file is damaged or no database.
+        case storeCorrupt
+        /// The store failed otherwise, for example with an I/O error.
+        case storeFailed
+        /// The engine was shut down.
+        case engineClosed
+    }
+
+    /// What went wrong, for programs.
+    public let code: Code
+    /// What failed, why, and what to do next.
+    public let message: String
+    /// What caused it.
+    public let cause: (any Error)?
+
+    init(_ code: Code, _ message: String, cause: (any Error)? = nil) {
+        self.code = code
+        self.message = message
+        self.cause = cause
+    }
+
+    /// None of these is helped by running a step again in the same process.
+    public var isRetryable: Bool { false }
+
+    /// The message, and the cause if there is one.
+    public var description: String {
+        guard let cause else { return message }
+        return "\(message) (\(cause))"
+    }
+}

@@ -1,0 +1,43 @@
+import Foundation
+
+/// Reading never blocks a run: it uses a read-only connection of its own.
+extension Engine {
+    /// One run, or `nil` if there is none with this id.
+    public func run(_ id: RunID) async throws -> RunRecord? {
+        try await core.store.run(id)
+    }
+
+    /// All runs whose id begins with `prefix` (case does not matter), newest first, at most 100.
+    public func find(prefix: String) async throws -> [RunRecord] {
+        let lowered = prefix.lowercased()
+        guard RunID.isPrefix(lowered) else { return [] }
+        return try await core.store.runs(idPrefix: lowered)
+    }
+
+    /// Runs, newest first.
+    public func runs(_ query: RunQuery = RunQuery()) async throws -> [RunRecord] {
+        try await core.store.runs(query)
+    }
+
+    /// The recorded steps and sleeps of a run, in the order in which they first began.
+    public func steps(of id: RunID) async throws -> [StepRecord] {
+        try await core.store.steps(of: id)
+    }
+
+    /// The ledger entries of a run, oldest first.
+    public func resources(of id: RunID) async throws -> [ResourceRecord] {
+        try await core.store.resources(of: id)
+    }
+
+    /// The ledger entries of all runs in the given states, oldest first.
+    public func resources(states: Set<ResourceRecord.State>) async throws -> [ResourceRecord] {
+        try await core.store.resources(states: states)
+    }
+
+    /// Events of a run after the given sequence number, oldest first.
+    ///
+    /// - Parameter limit: 1 to 10 000; other values are brought into that range.
+    public func events(of id: RunID, after seq: Int64 = 0, limit: Int = 1000) async throws -> [EventRecord] {
+        try await core.store.events(of: id, after: seq, limit: min(max(limit, 1), 10_000))
+    }
+}

@@ -1,0 +1,200 @@
+import Foundation
+
+extension EngineCore {
+    func start<W: WorkflowDefinition>(
+        _ workflow: W, input: W.Input, dedupKey: String?, labels: [String: String]
+    ) async throws -> RunHandle<W.Output> {
+        try requireOpen()
+        try Names.check(W.name, what: "workflow")
+        if let dedupKey { try Names.check(dedupKey, what: "dedup key") }
+        let text = try encode(input, what: "the input of workflow '\(W.name)'")
+        _ = try encode(labels, what: "the labels of the run")
+        let run = NewRun(
+            id: configuration.makeRunID(clock.now()), workflow: W.name, version: W.version, input: text,
+            inputHash: Payload.hash(text), dedupKey: dedupKey, labels: labels)
+        let execution = RunExecution(id: run.id, epoch: 1, core: self)
+        try execution.pass("run", "create", .before)
+        // Without a dedup key nothing can stand in the way: the workflow begins at once and its first intent takes the
+        // run's row along into one commit. With one, nothing of the workflow may run before the key is ours.
+        let isAlone = dedupKey == nil
+        let promise = Promise<Result<Creation, any Error>>()
+        store.create(run, owner: owner(), urgency: isAlone ? .withNext : .now) { result in
+            switch result {
+            case .success(.created(let claim)): execution.hold(claim)
+            case .success(.existing): break
+            case .failure(let error): _ = execution.fail(error)
+            }
+            promise.fulfil(result)
+        }
+        if isAlone { try begin(execution, workflow, input) }
+        switch try await promise.value().get() {
+        case .existing(let record):
+            return existing(record, as: W.self)
+        case .created(let claim):
+            do {
+                try execution.pass("run", "create", .after)
+                if !isAlone { try begin(execution, workflow, input) }
+            } catch {
+                await store.relinquish(claim, isOver: false)
+                throw error
+            }
+            return handle(execution, decode: decoder(W.self))
+        }
+    }
+
+    func resume<W: WorkflowDefinition>(_ id: RunID, as workflow: W) async throws -> RunHandle<W.Output> {
+        try await resume(id, as: workflow, decode: decoder(W.self))
+    }
+
+    func resume(_ id: RunID) async throws -> RunHandle<String> {
+        guard let record = try await store.run(id) else { throw WorkflowError.unknownRun(id) }
+        guard let registered = registered(record.workflow) else {
+            throw WorkflowError(
+                .unknownWorkflow,
+                "run \(id) is of workflow '\(record.workflow)', which this program does not have: resume it with the "
+                    + "program that started it")
+        }
+        return try await registered.resume(id)
+    }
+
+    func resume<W: WorkflowDefinition, Output: Sendable>(
+        _ id: RunID, as workflow: W, decode: @escaping @Sendable (String) throws -> Output
+    ) async throws -> RunHandle<Output> {
+        try requireOpen()
+        guard let record = try await store.run(id) else { throw WorkflowError.unknownRun(id) }
+        if record.recordedStatus.isFinished { throw WorkflowError.alreadyFinished(id, record.recordedStatus) }
+        let input = try check(record, W.self)
+        try pass(CrashPoint(subject: "run", moment: "claim", edge: .before))
+        let claimed = try await claim(id, purpose: .execution)
+        let execution = RunExecution(
+            id: id, epoch: claimed.claim.epoch, core: self, steps: claimed.steps, resources: claimed.resources)
+        execution.hold(claimed.claim)
+        do {
+            try pass(CrashPoint(subject: "run", moment: "claim", edge: .after))
+            if claimed.record.cancelRequestedAt != nil { execution.cancel() }
+            try begin(execution, workflow, input)
+        } catch {
+            await store.relinquish(claimed.claim, isOver: false)
+            throw error
+        }
+        return handle(execution, decode: decode)
+    }
+
+    private func begin<W: WorkflowDefinition>(_ execution: RunExecution, _ workflow: W, _ input: W.Input) throws {
+        try adopt(execution)
+        execution.begin { [self] context in
+            let output = try await workflow.run(input, in: context)
+            return try encode(output, what: "the output of workflow '\(W.name)'")
+        }
+    }
+
+    /// Whether the recorded run is one of this workflow, and its input.
+    private func check<W: WorkflowDefinition>(_ record: RunRecord, _ workflow: W.Type) throws -> W.Input {
+        let isSame = record.workflow == W.name && record.version == W.version
+        // A run that only has to be cancelled may be carried out by another version: it replays and releases.
+        guard isSame || (record.workflow == W.name && record.cancelRequestedAt != nil) else {
+            throw WorkflowError(
+                .versionMismatch,
+                "run \(record.id) was recorded by workflow '\(record.workflow)' version \(record.version), and this is "
+                    + "'\(W.name)' version \(W.version): resume it with the version that started it, or cancel it")
+        }
+        let hash = Payload.hash(record.input)
+        guard hash == record.inputHash else {
+            throw WorkflowError(
+                .inputMismatch,
+                "the stored input of run \(record.id) was changed: its hash is \(hash) and \(record.inputHash) was "
+                    + "recorded; start a new run")
+        }
+        do {
+            return try Payload.decode(W.Input.self, from: record.input)
+        } catch {
+            throw WorkflowError(
+                .inputMismatch,
+                "the stored input of run \(record.id) does not decode as \(W.Input.self): resume it with the version "
+                    + "that started it", cause: error)
+        }
+    }
+
+    func claim(_ id: RunID, purpose: ClaimPurpose) async throws -> Claimed {
+        switch try await store.claim(id, owner: owner(), purpose: purpose) {
+        case .claimed(let claimed): return claimed
+        case .unknown: throw WorkflowError.unknownRun(id)
+        case .finished(let status): throw WorkflowError.alreadyFinished(id, status)
+        case .held(let owner):
+            let holder = owner.map { "\($0.description), process \($0.pid) on \($0.host), since \($0.since)" }
+            throw WorkflowError(
+                .runHeld(by: owner),
+                "run \(id) is held by \(holder ?? "another process"): wait for it, cancel the run, or end that process")
+        }
+    }
+
+    // MARK: - Handles
+
+    private func decoder<W: WorkflowDefinition>(_ workflow: W.Type) -> @Sendable (String) throws -> W.Output {
+        { text in
+            do {
+                return try Payload.decode(W.Output.self, from: text)
+            } catch {
+                throw WorkflowError(
+                    .invalidPayload,
+                    "the recorded output of the run does not decode as \(W.Output.self): use the version that recorded "
+                        + "it", cause: error)
+            }
+        }
+    }
+
+    private func handle<Output: Sendable>(
+        _ execution: RunExecution, decode: @escaping @Sendable (String) throws -> Output
+    ) -> RunHandle<Output> {
+        RunHandle(id: execution.id, existing: nil) {
+            try await execution.outcome.value().output(of: execution.id, decode)
+        } requestCancellation: { [self] in
+            _ = try await cancel(execution.id)
+        }
+    }
+
+    private func existing<W: WorkflowDefinition>(_ record: RunRecord, as workflow: W.Type) -> RunHandle<W.Output> {
+        let decode = decoder(W.self)
+        return RunHandle(id: record.id, existing: record) { [self] in
+            if let execution = execution(record.id) {
+                return try await execution.outcome.value().output(of: record.id, decode)
+            }
+            return try await watch(record.id).output(of: record.id, decode)
+        } requestCancellation: { [self] in
+            _ = try await cancel(record.id)
+        }
+    }
+
+    /// Waits for the end of a run that another process executes.
+    private func watch(_ id: RunID) async throws -> RunOutcome {
+        while true {
+            guard let record = try await store.run(id) else { throw WorkflowError.unknownRun(id) }
+            switch record.status {
+            case .succeeded: return .succeeded(record.output ?? "null")
+            case .failed:
+                let failure = record.failure ?? .unrecorded(nil)
+                return .failed(failure, cause: nil)
+            case .cancelled: return .cancelled(cause: nil)
+            case .interrupted:
+                return .stopped(
+                    WorkflowError(.interrupted, "run \(id) is not finished and nobody executes it: resume it"))
+            case .pending, .running, .sleeping:
+                try await Task.sleep(for: .milliseconds(500), clock: .continuous)
+            }
+        }
+    }
+}
+
+extension RunOutcome {
+    fileprivate func output<Output>(of id: RunID, _ decode: (String) throws -> Output) throws -> Output {
+        switch self {
+        case .succeeded(let text): return try decode(text)
+        case .failed(let failure, let cause):
+            throw WorkflowError(
+                .runFailed(failure), "run \(id) failed: \(failure.message)", cause: cause)
+        case .cancelled(let cause):
+            throw WorkflowError(.cancelled, "run \(id) was cancelled", cause: cause)
+        case .stopped(let reason): throw reason
+        }
+    }
+}

@@ -1,0 +1,179 @@
+import Foundation
+import Glibc
+import Logging
+import Synchronization
+
+/// What an engine consists of; shared with its executions.
+final class EngineCore: Sendable {
+    private struct State {
+        var workflows: [String: Registered] = [:]
+        var executions: [RunID: RunExecution] = [:]
+        var isStopping = false
+        var isSevered = false
+        var isPolling = false
+    }
+
+    /// A workflow known by its name, without its types.
+    struct Registered: Sendable {
+        let type: any WorkflowDefinition.Type
+        let resume: @Sendable (RunID) async throws -> RunHandle<String>
+    }
+
+    let store: any WorkflowStore
+    let configuration: EngineConfiguration
+    private let state = Mutex(State())
+
+    init(store: any WorkflowStore, configuration: EngineConfiguration) {
+        self.store = store
+        self.configuration = configuration
+    }
+
+    var clock: any EngineClock { store.clock }
+    var logger: Logger { configuration.logger }
+
+    // MARK: - Crash points
+
+    /// Throws if the engine was cut off.
+    func requireLife() throws {
+        if state.withLock({ $0.isSevered }) { throw WorkflowError.severed }
+    }
+
+    /// Passes a point; throws if the engine was cut off before or there.
+    func pass(_ point: CrashPoint) throws {
+        try requireLife()
+        configuration.probe?(point)
+        try requireLife()
+    }
+
+    /// Passes a point from a thread of the store. A dead process passes none.
+    func probe(_ point: CrashPoint) {
+        guard !state.withLock({ $0.isSevered }) else { return }
+        configuration.probe?(point)
+    }
+
+    func sever() {
+        let executions = state.withLock { state in
+            state.isSevered = true
+            state.isStopping = true
+            return Array(state.executions.values)
+        }
+        store.sever()
+        for execution in executions { execution.stop(.severed) }
+    }
+
+    // MARK: - Executions
+
+    /// Throws if nothing may be started any more.
+    func requireOpen() throws {
+        try requireLife()
+        if state.withLock({ $0.isStopping }) {
+            throw WorkflowError(.engineClosed, "the engine was interrupted or shut down, so it begins nothing more")
+        }
+    }
+
+    func adopt(_ execution: RunExecution) throws {
+        let mustPoll = try state.withLock { state in
+            guard !state.isStopping else {
+                throw WorkflowError(.engineClosed, "the engine was interrupted or shut down, so it begins nothing more")
+            }
+            state.executions[execution.id] = execution
+            defer { state.isPolling = true }
+            return !state.isPolling
+        }
+        if mustPoll { Task { [self] in await pollForCancellations() } }
+    }
+
+    func forget(_ execution: RunExecution) {
+        state.withLock { $0.executions[execution.id] = nil }
+    }
+
+    func execution(_ id: RunID) -> RunExecution? {
+        state.withLock { $0.executions[id] }
+    }
+
+    /// Looks for what other processes want cancelled, as long as something runs.
+    private func pollForCancellations() async {
+        while true {
+            do {
+                try await Task.sleep(for: configuration.cancellationPollInterval, clock: .continuous)
+                let goesOn = state.withLock { state in
+                    if state.executions.isEmpty || state.isSevered { state.isPolling = false }
+                    return state.isPolling
+                }
+                guard goesOn else { return }
+                for id in try await store.cancellationRequests() { execution(id)?.cancel() }
+            } catch {
+                // The next round asks again; a store that stays broken stops the runs by their own writes.
+                logger.debug("could not look for cancellations", metadata: ["error": "\(error)"])
+            }
+        }
+    }
+
+    func interrupt() async {
+        let executions = state.withLock { state in
+            state.isStopping = true
+            return Array(state.executions.values)
+        }
+        for execution in executions { execution.stop(.interrupted) }
+        // A workflow that neither takes a step nor ends is left behind: its lock goes with the process.
+        let patience = configuration.cancellationGrace * 2
+        for execution in executions {
+            let ended = Attempt<Void>(grace: .zero)
+            _ = await ended.run(
+                until: Timestamp(SystemClock().now()).advanced(by: patience), clock: SystemClock()
+            ) { _ = await execution.outcome.value() }
+        }
+    }
+
+    func shutdown() async {
+        await interrupt()
+        await store.close()
+    }
+
+    // MARK: - Registry
+
+    func register<W: WorkflowDefinition>(_ workflow: W) throws {
+        try Names.check(W.name, what: "workflow")
+        let registered = Registered(type: W.self) { [self] id in
+            try await resume(id, as: workflow) { $0 }
+        }
+        let isNew = state.withLock { state in
+            if let other = state.workflows[W.name], other.type != W.self { return false }
+            state.workflows[W.name] = registered
+            return true
+        }
+        guard isNew else {
+            throw WorkflowError(
+                .duplicateName, "the workflow name '\(W.name)' is registered twice: give every workflow its own")
+        }
+    }
+
+    func registered(_ name: String) -> Registered? {
+        state.withLock { $0.workflows[name] }
+    }
+
+    // MARK: - Payloads
+
+    func encode(_ value: any Encodable, what: @autoclosure () -> String) throws -> String {
+        let text: String
+        do {
+            text = try Payload.encode(value)
+        } catch {
+            throw WorkflowError(.invalidPayload, "\(what()) cannot be encoded as JSON", cause: error)
+        }
+        let size = text.utf8.count
+        guard size <= configuration.payloadLimit else {
+            throw WorkflowError(
+                .payloadTooLarge,
+                "\(what()) has \(size) bytes of JSON and may have \(configuration.payloadLimit): keep large things in "
+                    + "a file or an object store, and record where")
+        }
+        return text
+    }
+
+    func owner() -> RunOwner {
+        RunOwner(
+            description: configuration.ownerDescription, pid: getpid(), host: ProcessInfo.processInfo.hostName,
+            since: Timestamp(clock.now()).date)
+    }
+}

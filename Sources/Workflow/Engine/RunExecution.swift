@@ -1,0 +1,314 @@
+import Foundation
+import Logging
+import Synchronization
+
+/// How a run ended in this process.
+enum RunOutcome: Sendable {
+    case succeeded(String)
+    case failed(Failure, cause: (any Error)?)
+    case cancelled(cause: (any Error)?)
+    /// Not over: it can be resumed, or somebody else has it.
+    case stopped(WorkflowError)
+}
+
+/// One run, executed by this process under one epoch. Everything that its steps, sleeps and scopes share.
+final class RunExecution: Sendable {
+    private struct State {
+        var phase = RunPhase.running
+        var main: Task<Void, Never>?
+        var claim: (any RunClaim)?
+        var cancellers: [Int: Canceller] = [:]
+        var nextCanceller = 0
+        /// Names of steps and resources in use, with the scope that they were used in.
+        var names: [String: String] = [:]
+        var activity = Activity()
+        var emitted: [String: Int] = [:]
+    }
+
+    private struct Canceller {
+        /// Whether only an interruption may cancel it: releases go on when the run is cancelled.
+        let isShielded: Bool
+        let cancel: @Sendable () -> Void
+    }
+
+    let id: RunID
+    let epoch: Int
+    let core: EngineCore
+    let logger: Logger
+    let outcome = Promise<RunOutcome>()
+    /// What earlier processes recorded.
+    let recordedSteps: [String: StepRecord]
+    let recordedResources: [ResourceRecord]
+    private let state = Mutex(State())
+
+    init(id: RunID, epoch: Int, core: EngineCore, steps: [StepRecord] = [], resources: [ResourceRecord] = []) {
+        self.id = id
+        self.epoch = epoch
+        self.core = core
+        var logger = core.configuration.logger
+        logger[metadataKey: "run"] = "\(id)"
+        self.logger = logger
+        recordedSteps = Dictionary(steps.map { ($0.name, $0) }) { _, last in last }
+        recordedResources = resources
+    }
+
+    var clock: any EngineClock { core.clock }
+    var now: Timestamp { Timestamp(core.clock.now()) }
+    var phase: RunPhase { state.withLock { $0.phase } }
+
+    // MARK: - Life
+
+    /// Executes the workflow. `work` returns the output as JSON.
+    func begin(_ work: @escaping @Sendable (RunContext) async throws -> String) {
+        let task = Task { [self] in
+            let result: Result<String, any Error>
+            do {
+                result = .success(try await work(RunContext(execution: self, scope: Scope())))
+            } catch {
+                result = .failure(error)
+            }
+            let outcome = await conclude(result)
+            core.forget(self)
+            self.outcome.fulfil(outcome)
+        }
+        let isTooLate = state.withLock { state in
+            state.main = task
+            if case .running = state.phase { return false }
+            return true
+        }
+        if isTooLate { task.cancel() }
+    }
+
+    func hold(_ claim: any RunClaim) {
+        state.withLock { $0.claim = claim }
+    }
+
+    /// Somebody wants the run cancelled: running bodies are, releases are not.
+    func cancel() {
+        let tasks = state.withLock { state -> (Task<Void, Never>?, [Canceller]) in
+            guard state.phase.cancel() else { return (nil, []) }
+            return (state.main, state.cancellers.values.filter { !$0.isShielded })
+        }
+        tasks.0?.cancel()
+        for canceller in tasks.1 { canceller.cancel() }
+    }
+
+    /// The run cannot go on in this process: everything is cancelled and nothing is released.
+    func stop(_ reason: WorkflowError) {
+        let tasks = state.withLock { state -> (Task<Void, Never>?, [Canceller]) in
+            guard state.phase.stop(reason) else { return (nil, []) }
+            return (state.main, Array(state.cancellers.values))
+        }
+        tasks.0?.cancel()
+        for canceller in tasks.1 { canceller.cancel() }
+    }
+
+    /// The run has to wait for a person. A run that is being cancelled does not: it only skips what it cannot do.
+    func halt(_ reason: WorkflowError) -> WorkflowError {
+        if case .cancelling = phase { return .cancelled }
+        stop(reason)
+        return reason
+    }
+
+    private func conclude(_ result: Result<String, any Error>) async -> RunOutcome {
+        let outcome: RunOutcome
+        switch (phase, result) {
+        case (.stopped(let reason), _): return await leave(reason)
+        case (_, .success(let output)): outcome = .succeeded(output)
+        case (.cancelling, .failure(let error)): outcome = .cancelled(cause: error)
+        case (.running, .failure(let error)):
+            let failure = (error as? StepFailure)?.failure ?? Failure(.error, error)
+            outcome = .failed(failure, cause: error)
+        }
+        do {
+            try pass("run", "finish", .before)
+            try await core.store.commit(outcome.writes, run: id, epoch: epoch)
+            try pass("run", "finish", .after)
+        } catch {
+            return await leave(fail(error))
+        }
+        if let claim = state.withLock({ $0.claim }) { await core.store.relinquish(claim, isOver: true) }
+        return outcome
+    }
+
+    /// Lets go of a run that is not over, after what its steps did is on disk.
+    private func leave(_ reason: WorkflowError) async -> RunOutcome {
+        do {
+            try await core.store.flush()
+        } catch {
+            logger.warning("the last changes of the run were not recorded", metadata: ["error": "\(error)"])
+        }
+        if let claim = state.withLock({ $0.claim }) { await core.store.relinquish(claim, isOver: false) }
+        return .stopped(reason)
+    }
+
+    // MARK: - Permission
+
+    /// Throws if the act may not begin.
+    func require(_ act: RunPhase.Act) throws {
+        try core.requireLife()
+        if let objection = phase.objection(to: act) { throw objection }
+    }
+
+    /// Passes a crash point; throws if the engine was cut off there.
+    func pass(_ subject: String, _ moment: String, _ edge: CrashPoint.Edge) throws {
+        try core.pass(CrashPoint(subject: subject, moment: moment, edge: edge))
+    }
+
+    /// Takes a name in a scope.
+    func admit(_ name: String, as kind: String, in scope: Scope) throws {
+        try require(.replay)
+        try Names.check(name, what: kind)
+        let isNew = state.withLock { state in
+            let key = "\(kind) \(name)"
+            guard state.names[key] == nil else { return false }
+            state.names[key] = scope.path
+            return true
+        }
+        guard isNew else {
+            throw WorkflowError(
+                .duplicateName,
+                "the \(kind) name '\(name)' is used twice in run \(id): give every \(kind) its own, in a loop an index")
+        }
+    }
+
+    /// Frees the names used in a generation that is over.
+    func forgetNames(in path: String) {
+        state.withLock { state in
+            state.names = state.names.filter { $0.value != path && !$0.value.hasPrefix(path + "/") }
+        }
+    }
+
+    // MARK: - Calls of code outside
+
+    /// Calls code outside the engine so that cancellation and interruption reach it.
+    ///
+    /// - Parameter isShielded: whether only an interruption may cancel it.
+    func call<T: Sendable>(
+        until deadline: Timestamp? = nil, isShielded: Bool = false, _ body: @escaping @Sendable () async throws -> T
+    ) async -> Ending<T> {
+        let attempt = Attempt<T>(grace: core.configuration.cancellationGrace)
+        let token = register(Canceller(isShielded: isShielded) { attempt.cancel() })
+        defer { state.withLock { $0.cancellers[token] = nil } }
+        if isShielded { return await attempt.run(until: deadline, clock: clock, body) }
+        return await withTaskCancellationHandler {
+            await attempt.run(until: deadline, clock: clock, body)
+        } onCancel: {
+            attempt.cancel()
+        }
+    }
+
+    private func register(_ canceller: Canceller) -> Int {
+        let (token, isTooLate) = state.withLock { state in
+            let token = state.nextCanceller
+            state.nextCanceller += 1
+            state.cancellers[token] = canceller
+            return (token, state.phase.objection(to: canceller.isShielded ? .release : .effect) != nil)
+        }
+        if isTooLate { canceller.cancel() }
+        return token
+    }
+
+    /// Waits until the clock shows `due`.
+    func pause(until due: Timestamp, isShielded: Bool = false) async throws {
+        let clock = clock
+        let ending = await call(isShielded: isShielded) { try await clock.sleep(until: due.date) }
+        try require(isShielded ? .release : .effect)
+        if case .returned = ending { return }
+        throw CancellationError()
+    }
+
+    // MARK: - Writing
+
+    /// Commits at once, together with everything enqueued before.
+    func commit(_ writes: [RunWrite]) async throws {
+        do {
+            try await core.store.commit(writes, run: id, epoch: epoch)
+        } catch {
+            throw fail(error)
+        }
+        // Something enqueued before may have failed alone: then what was intended here must not happen.
+        if case .stopped(let reason) = phase { throw reason }
+    }
+
+    /// Commits with the next commit. A failure stops the run.
+    func enqueue(_ writes: [RunWrite], then: (@Sendable () -> Void)? = nil) {
+        core.store.submit(WriteBatch(run: id, epoch: epoch, writes: writes, urgency: .withNext)) { [self] result in
+            switch result {
+            case .success: then?()
+            case .failure(let error): _ = fail(error)
+            }
+        }
+    }
+
+    /// Enqueues between the two crash points of a commit that waits for company.
+    func enqueue(_ writes: [RunWrite], at subject: String, _ moment: String) throws {
+        try pass(subject, moment, .before)
+        enqueue(writes) { [core] in
+            core.probe(CrashPoint(subject: subject, moment: moment, edge: .after))
+        }
+    }
+
+    /// A write failed: the run cannot go on here.
+    func fail(_ error: any Error) -> WorkflowError {
+        let reason =
+            error as? WorkflowError
+            ?? WorkflowError(.storeFailed, "run \(id) could not be recorded: resume it", cause: error)
+        stop(reason)
+        return reason
+    }
+
+    func withActivity(_ change: (inout Activity) -> RunWrite?) -> [RunWrite] {
+        state.withLock { state in change(&state.activity).map { [$0] } ?? [] }
+    }
+
+    func endBody() {
+        state.withLock { $0.activity.endBody() }
+    }
+
+    // MARK: - Payloads
+
+    func encode(_ value: any Encodable, what: @autoclosure () -> String) throws -> String {
+        try core.encode(value, what: what())
+    }
+
+    func emit(_ kind: String, _ payload: some Encodable, scope: Scope) async throws {
+        try require(.replay)
+        try Names.checkEvent(kind)
+        let text = try encode(payload, what: "the payload of event '\(kind)'")
+        let identity = Payload.hash("\(scope.path)\n\(kind)\n\(text)")
+        let occurrence = state.withLock { state in
+            state.emitted[identity, default: 0] += 1
+            return state.emitted[identity, default: 0]
+        }
+        let event = NewEvent(
+            kind, name: scope.name.isEmpty ? nil : scope.name, json: text, dedupKey: "\(identity)#\(occurrence)")
+        if core.store.isCongested {
+            try await commit([.event(event)])
+        } else {
+            enqueue([.event(event)])
+        }
+    }
+}
+
+extension RunOutcome {
+    /// What is recorded at the end.
+    fileprivate var writes: [RunWrite] {
+        switch self {
+        case .succeeded(let output):
+            return [.finish(.succeeded, output: output, failure: nil), .event(NewEvent("run.succeeded"))]
+        case .failed(let failure, _):
+            return [
+                .finish(.failed, output: nil, failure: failure), .event(NewEvent("run.failed", payload: failure)),
+            ]
+        case .cancelled(let cause):
+            let failure = Failure(.cancelled, cause ?? WorkflowError.cancelled)
+            return [
+                .finish(.cancelled, output: nil, failure: failure),
+                .event(NewEvent("run.cancelled", payload: failure)),
+            ]
+        case .stopped:
+            return []
+        }
+    }
+}

@@ -1,0 +1,54 @@
+/// What a run may do, as this process sees it. A value: every decision about it can be tested without a run.
+enum RunPhase: Sendable {
+    /// Effects may begin.
+    case running
+    /// No effect may begin; what the run owns is released.
+    case cancelling
+    /// Nothing may begin and nothing is released: somebody will come back for the run, or has it already.
+    case stopped(WorkflowError)
+
+    /// What may be asked of a run.
+    enum Act {
+        /// To answer from a checkpoint.
+        case replay
+        /// To begin a step or to create something.
+        case effect
+        /// To release something.
+        case release
+    }
+
+    /// Why the act may not begin, or `nil` if it may.
+    func objection(to act: Act) -> WorkflowError? {
+        switch (self, act) {
+        case (.stopped(let reason), _): reason
+        case (.cancelling, .effect): .cancelled
+        case (.cancelling, .replay), (.cancelling, .release), (.running, _): nil
+        }
+    }
+
+    /// - Returns: whether this changed anything.
+    mutating func cancel() -> Bool {
+        guard case .running = self else { return false }
+        self = .cancelling
+        return true
+    }
+
+    /// The first reason to stop stays.
+    ///
+    /// - Returns: whether this changed anything.
+    mutating func stop(_ reason: WorkflowError) -> Bool {
+        if case .stopped = self { return false }
+        self = .stopped(reason)
+        return true
+    }
+}
+
+extension WorkflowError {
+    static var cancelled: WorkflowError {
+        WorkflowError(.cancelled, "the run was cancelled")
+    }
+
+    static var interrupted: WorkflowError {
+        WorkflowError(.interrupted, "the run was interrupted because the process was told to stop: resume it")
+    }
+}

@@ -1,0 +1,354 @@
+import Foundation
+import Logging
+
+/// A step as its caller declares it.
+struct StepDefinition<Output: Codable & Sendable>: Sendable {
+    let name: String
+    let input: (any Encodable & Sendable)?
+    let retry: RetryPolicy
+    let timeout: Duration?
+    let inDoubt: InDoubtPolicy<Output>
+}
+
+/// Takes one step: from its checkpoint, or by attempts.
+struct StepExecution<Output: Codable & Sendable>: Sendable {
+    typealias Body = @Sendable (StepContext) async throws -> Output
+
+    let step: StepDefinition<Output>
+    let scope: Scope
+    let execution: RunExecution
+
+    private var subject: String { "step:\(step.name)" }
+    private var idempotencyKey: String {
+        Names.idempotencyKey(run: execution.id, kind: "step", scope: scope.path, name: step.name)
+    }
+
+    func output(of body: @escaping Body) async throws -> Output {
+        try execution.admit(step.name, as: "step", in: scope)
+        let input = try step.input.map { try execution.encode($0, what: "the input of step '\(step.name)'") }
+        var record = execution.recordedSteps[step.name]
+        if record?.scope != scope.path { record = nil }
+        if let record {
+            try match(record, input)
+            if let recorded = try recordedResult(record) { return try recorded.get() }
+        }
+        try execution.require(.effect)
+        try Task.checkCancellation()
+        try await scope.requireResources()
+        var ledger = AttemptLedger(record)
+        if let record {
+            if let output = try await settle(record, &ledger) { return output }
+        }
+        while true {
+            if let output = try await attempt(body, input, &ledger) { return output }
+        }
+    }
+
+    // MARK: - Checkpoints
+
+    /// The result that an earlier process recorded for good.
+    private func recordedResult(_ record: StepRecord) throws -> Result<Output, any Error>? {
+        switch record.state {
+        case .done:
+            do {
+                return .success(try Payload.decode(Output.self, from: record.output ?? ""))
+            } catch {
+                let reason = WorkflowError(
+                    .invalidPayload,
+                    "the recorded output of step '\(step.name)' does not decode as \(Output.self): resume the run with "
+                        + "the version that recorded it, or cancel it", cause: error)
+                throw execution.halt(reason)
+            }
+        case .failed where record.nextAttemptAt == nil:
+            return .failure(failure(record.attempt, record.failure ?? .unrecorded(step.name)))
+        case .failed, .intended:
+            return nil
+        }
+    }
+
+    private func match(_ record: StepRecord, _ input: String?) throws {
+        guard record.inputHash != input.map(Payload.hash) || record.kind != .step else { return }
+        func show(_ text: String?) -> String { text.map { Payload.excerpt($0, limit: 300) } ?? "no input" }
+        let reason = WorkflowError(
+            .stepInputChanged,
+            "step '\(step.name)' was recorded with another input.\n  recorded: \(show(record.input))\n"
+                + "       now: \(show(input))\nResume the run with the version that recorded it, or cancel it.")
+        throw execution.halt(reason)
+    }
+
+    // MARK: - What an earlier process left
+
+    /// Deals with an attempt that an earlier process began: afterwards the next attempt may begin.
+    ///
+    /// - Returns: the output if the attempt turns out to have had one.
+    private func settle(_ record: StepRecord, _ ledger: inout AttemptLedger) async throws -> Output? {
+        guard record.state == .intended else {
+            if let due = record.nextAttemptAt { try await execution.pause(until: Timestamp(due)) }
+            return nil
+        }
+        if record.failure == nil {
+            ledger.crashes += 1
+            if ledger.crashes > execution.core.configuration.crashLimit {
+                let failure = Failure(
+                    kind: .crashed, type: "Workflow.WorkflowError",
+                    message: "the process died \(ledger.crashes) times during the step", step: step.name, payload: nil)
+                try end(ledger, failure, state: .failed)
+                throw self.failure(ledger.attempt, failure)
+            }
+        }
+        return try await resolveDoubt(&ledger)
+    }
+
+    /// The current attempt may have had its effect.
+    ///
+    /// - Returns: the output if it had; `nil` if the step is to be run again.
+    private func resolveDoubt(_ ledger: inout AttemptLedger) async throws -> Output? {
+        execution.enqueue([
+            .event(
+                NewEvent(
+                    "step.in_doubt", name: step.name, attempt: ledger.attempt,
+                    payload: ["policy": step.inDoubt.name.rawValue]))
+        ])
+        switch step.inDoubt {
+        case .retry: return nil
+        case .ask: throw hold()
+        case .verify(let verify):
+            for failures in 1... {
+                switch try await verdict(verify, ledger) {
+                case .returned(.done(let output)):
+                    try record(output, ledger)
+                    return output
+                case .returned(.notDone): return nil
+                case .returned(.unknown): throw hold()
+                case .threw, .timedOut, .abandoned:
+                    guard failures < step.retry.attempts else { throw hold() }
+                    let delay = step.retry.delay(
+                        afterFailures: failures, random: execution.core.configuration.random())
+                    try await execution.pause(until: execution.now.advanced(by: delay))
+                }
+            }
+            return nil
+        }
+    }
+
+    private func verdict(
+        _ verify: @escaping @Sendable (StepContext) async throws -> InDoubtVerdict<Output>, _ ledger: AttemptLedger
+    ) async throws -> Ending<InDoubtVerdict<Output>> {
+        let deadline = step.timeout.map { execution.now.advanced(by: $0) }
+        let log = ProgressLog(attempt: attempt(ledger), latest: ledger.progress, execution: execution)
+        let context = context(ledger, deadline, log)
+        try execution.pass(subject, "verify", .before)
+        let ending = await execution.call(until: deadline) { try await verify(context) }
+        try execution.pass(subject, "verify", .after)
+        try execution.require(.effect)
+        return ending
+    }
+
+    private func hold() -> WorkflowError {
+        let reason = WorkflowError(
+            .inDoubt(step: step.name),
+            "step '\(step.name)' is in doubt: it was begun and its outcome is not known. Find out whether its effect "
+                + "happened, decide (run again, done, or failed), and resume.")
+        return execution.halt(reason)
+    }
+
+    // MARK: - Attempts
+
+    /// - Returns: the output, or `nil` if another attempt is to be made.
+    private func attempt(
+        _ body: @escaping Body, _ input: String?, _ ledger: inout AttemptLedger
+    ) async throws -> Output? {
+        try execution.require(.effect)
+        ledger.attempt += 1
+        let deadline = step.timeout.map { execution.now.advanced(by: $0) }
+        try await intend(ledger, input, deadline)
+        let log = ProgressLog(attempt: attempt(ledger), latest: ledger.progress, execution: execution)
+        let context = context(ledger, deadline, log)
+        try execution.pass(subject, "effect", .before)
+        let ending = await execution.call(until: deadline) { try await body(context) }
+        execution.endBody()
+        ledger.progress = log.close()
+        try execution.pass(subject, "effect", .after)
+        switch ending {
+        case .returned(let output):
+            try record(output, ledger)
+            return output
+        case .threw(let error): return try await recover(from: error, &ledger)
+        case .abandoned: return try await recover(from: CancellationError(), &ledger)
+        case .timedOut:
+            let failure = Failure(
+                kind: .timeout, type: "Workflow.Timeout",
+                message: "the attempt took longer than \(step.timeout ?? .zero)", step: step.name, payload: nil)
+            return try await retry(after: failure, isInDoubt: true, &ledger)
+        }
+    }
+
+    private func intend(_ ledger: AttemptLedger, _ input: String?, _ deadline: Timestamp?) async throws {
+        let intent = StepIntent(
+            attempt: attempt(ledger), kind: .step, generation: scope.generation, failures: ledger.failures,
+            crashes: ledger.crashes, idempotencyKey: idempotencyKey, policy: step.inDoubt.name, input: input,
+            inputHash: input.map(Payload.hash), progress: ledger.progress, wakeAt: nil, deadlineAt: deadline)
+        let event = NewEvent("step.started", name: step.name, attempt: ledger.attempt)
+        do {
+            try execution.pass(subject, "intent", .before)
+            try await execution.commit(
+                execution.withActivity { $0.beginBody() } + [.intent(intent), .event(event)])
+            try execution.pass(subject, "intent", .after)
+            try execution.require(.effect)
+        } catch {
+            execution.endBody()
+            throw error
+        }
+    }
+
+    /// Records the output with the next commit, and with it that this step is done.
+    private func record(_ output: Output, _ ledger: AttemptLedger) throws {
+        let text: String
+        do {
+            text = try execution.encode(output, what: "the output of step '\(step.name)'")
+        } catch {
+            let failure = Failure(.error, error, step: step.name)
+            try end(ledger, failure, state: .failed)
+            throw self.failure(ledger.attempt, failure)
+        }
+        try execution.enqueue(
+            [
+                .done(attempt(ledger), output: text),
+                .event(NewEvent("step.done", name: step.name, attempt: ledger.attempt)),
+            ], at: subject, "done")
+    }
+
+    /// - Returns: `nil` if another attempt is to be made.
+    private func recover(from error: any Error, _ ledger: inout AttemptLedger) async throws -> Output? {
+        switch execution.phase {
+        case .stopped(let reason):
+            // The outcome is in doubt, but not by a crash.
+            try end(ledger, Failure(.interrupted, error, step: step.name), state: .intended)
+            throw reason
+        case .cancelling:
+            try end(ledger, Failure(.cancelled, error, step: step.name), state: .intended)
+            throw WorkflowError.cancelled
+        case .running:
+            break
+        }
+        if Task.isCancelled {
+            // A sibling failed, or the workflow gave this step up. It stays in doubt for a resume to take again.
+            try end(ledger, Failure(.interrupted, error, step: step.name), state: .intended)
+            throw error
+        }
+        if let lost = error as? ResourceLost {
+            if try await scope.confirmLoss(named: lost.name) {
+                try end(ledger, Failure(.resourceLost, error, step: step.name), state: .failed)
+                throw lost
+            }
+            return try await retry(
+                after: Failure(.resourceLost, error, step: step.name), isInDoubt: false, &ledger)
+        }
+        let classified = error as? any RetryClassifying
+        let failure = Failure(.error, error, step: step.name)
+        if let classified, !classified.isRetryable, !classified.isInDoubt {
+            ledger.failures += 1
+            try end(ledger, failure, state: .failed)
+            throw self.failure(ledger.attempt, failure)
+        }
+        return try await retry(after: failure, isInDoubt: classified?.isInDoubt ?? false, &ledger)
+    }
+
+    /// Counts a failed attempt and waits for the next one to be due; throws when there is none left.
+    private func retry(
+        after failure: Failure, isInDoubt: Bool, _ ledger: inout AttemptLedger
+    ) async throws -> Output? {
+        ledger.failures += 1
+        let isLast = ledger.failures >= step.retry.attempts
+        let isAnswered = isInDoubt && step.inDoubt.name != .retry
+        if isLast, !isAnswered {
+            try end(ledger, failure, state: .failed)
+            throw self.failure(ledger.attempt, failure)
+        }
+        let delay = step.retry.delay(
+            afterFailures: ledger.failures, random: execution.core.configuration.random())
+        let due = execution.now.advanced(by: delay)
+        try end(ledger, failure, state: isAnswered ? .intended : .failed, next: due)
+        if isAnswered {
+            if let output = try await resolveDoubt(&ledger) { return output }
+            if isLast {
+                try end(ledger, failure, state: .failed)
+                throw self.failure(ledger.attempt, failure)
+            }
+        }
+        try await execution.pause(until: due)
+        return nil
+    }
+
+    /// Records how the attempt ended without an output. Without `next`, `failed` is for good.
+    private func end(
+        _ ledger: AttemptLedger, _ failure: Failure, state: StepRecord.State, next: Timestamp? = nil
+    ) throws {
+        let ending = StepEnding(
+            state: state, failures: ledger.failures, crashes: ledger.crashes, failure: failure, nextAttemptAt: next,
+            progress: ledger.progress, isFinal: state == .failed && next == nil)
+        let kind =
+            switch failure.kind {
+            case .interrupted, .cancelled: "step.interrupted"
+            case .error, .timeout, .crashed, .resourceLost: ending.isFinal ? "step.failed" : "step.retrying"
+            }
+        try execution.enqueue(
+            [
+                .failed(attempt(ledger), ending),
+                .event(NewEvent(kind, name: step.name, attempt: ledger.attempt, payload: failure)),
+            ], at: subject, "failed")
+    }
+
+    // MARK: - Parts
+
+    private func attempt(_ ledger: AttemptLedger) -> StepAttempt {
+        StepAttempt(key: step.name, scope: scope.path, attempt: ledger.attempt)
+    }
+
+    private func context(_ ledger: AttemptLedger, _ deadline: Timestamp?, _ log: ProgressLog) -> StepContext {
+        var logger = execution.logger
+        logger[metadataKey: "step"] = "\(step.name)"
+        return StepContext(
+            runID: execution.id, name: step.name, idempotencyKey: idempotencyKey, attempt: ledger.attempt,
+            deadline: deadline?.date, logger: logger, progress: log)
+    }
+
+    private func failure(_ attempts: Int, _ failure: Failure) -> StepFailure {
+        StepFailure(step: step.name, attempts: attempts, failure: failure)
+    }
+}
+
+/// How often a step was begun, and how these attempts ended.
+struct AttemptLedger: Sendable {
+    /// Attempts begun.
+    var attempt: Int
+    /// Attempts that failed.
+    var failures: Int
+    /// Attempts that died with their process.
+    var crashes: Int
+    var progress: String?
+
+    init(_ record: StepRecord?) {
+        attempt = record?.attempt ?? 0
+        failures = record?.failures ?? 0
+        crashes = record?.crashes ?? 0
+        progress = record?.progress
+    }
+}
+
+extension InDoubtPolicy {
+    var name: StepRecord.Policy {
+        switch self {
+        case .retry: .retry
+        case .ask: .ask
+        case .verify: .verify
+        }
+    }
+}
+
+extension Failure {
+    /// For a row that says "failed" and does not say why.
+    static func unrecorded(_ step: String?) -> Failure {
+        Failure(kind: .error, type: "", message: "the error was not recorded", step: step, payload: nil)
+    }
+}

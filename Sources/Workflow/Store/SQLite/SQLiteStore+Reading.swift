@@ -1,0 +1,91 @@
+import GRDB
+
+extension SQLiteStore {
+    func run(_ id: RunID) async throws -> RunRecord? {
+        try await reader.read { [self] db in try run(id, db, isHeld: locks.isHeld) }
+    }
+
+    func run(_ id: RunID, _ db: Database, isHeld: (RunID) -> Bool) throws -> RunRecord? {
+        try Row.fetchOne(
+            db, sql: "SELECT \(RunRecord.columns) FROM runs WHERE id = ?", arguments: [id.description]
+        ).map { try RunRecord($0, isHeld: isHeld) }
+    }
+
+    func runs(idPrefix prefix: String) async throws -> [RunRecord] {
+        try await reader.read { [self] db in
+            // "~" sorts after everything an id can hold.
+            try Row.fetchAll(
+                db,
+                sql: "SELECT \(RunRecord.columns) FROM runs WHERE id >= ? AND id < ? ORDER BY id DESC LIMIT 100",
+                arguments: [prefix, prefix + "~"]
+            ).map { try RunRecord($0, isHeld: locks.isHeld) }
+        }
+    }
+
+    func runs(_ query: RunQuery) async throws -> [RunRecord] {
+        try await reader.read { [self] db in
+            var found: [RunRecord] = []
+            let rows = try Row.fetchCursor(
+                db,
+                sql: """
+                    SELECT \(RunRecord.columns) FROM runs
+                    WHERE id < :before AND (:workflow IS NULL OR workflow = :workflow)
+                        AND status IN (\(Self.list(query.statuses)))
+                    ORDER BY id DESC
+                    """,
+                arguments: ["before": query.before?.description ?? "~", "workflow": query.workflow])
+            while found.count < query.limit, let row = try rows.next() {
+                let record = try RunRecord(row, isHeld: locks.isHeld)
+                guard query.statuses?.contains(record.status) ?? true,
+                    query.labels.allSatisfy({ record.labels[$0.key] == $0.value })
+                else { continue }
+                found.append(record)
+            }
+            return found
+        }
+    }
+
+    /// The recorded states behind the asked ones: "interrupted" is one of the unfinished ones.
+    private static func list(_ statuses: Set<RunStatus>?) -> String {
+        var recorded = statuses ?? Set(RunStatus.allCases)
+        if recorded.contains(.interrupted) { recorded.formUnion([.pending, .running, .sleeping]) }
+        return recorded.map { "'\($0.rawValue)'" }.sorted().joined(separator: ", ")
+    }
+
+    func steps(of id: RunID) async throws -> [StepRecord] {
+        try await reader.read { [self] db in try steps(of: id, db) }
+    }
+
+    func steps(of id: RunID, _ db: Database) throws -> [StepRecord] {
+        try Row.fetchAll(
+            db, sql: "SELECT * FROM steps WHERE run_id = ? ORDER BY rowid", arguments: [id.description]
+        ).map { try StepRecord($0) }
+    }
+
+    func resources(of id: RunID) async throws -> [ResourceRecord] {
+        try await reader.read { [self] db in try resources(of: id, db) }
+    }
+
+    func resources(of id: RunID, _ db: Database) throws -> [ResourceRecord] {
+        try Row.fetchAll(
+            db, sql: "SELECT * FROM resources WHERE run_id = ? ORDER BY rowid", arguments: [id.description]
+        ).map { try ResourceRecord($0) }
+    }
+
+    func resources(states: Set<ResourceRecord.State>) async throws -> [ResourceRecord] {
+        let list = states.map { "'\($0.rawValue)'" }.sorted().joined(separator: ", ")
+        return try await reader.read { db in
+            try Row.fetchAll(db, sql: "SELECT * FROM resources WHERE state IN (\(list)) ORDER BY rowid")
+                .map { try ResourceRecord($0) }
+        }
+    }
+
+    func events(of id: RunID, after seq: Int64, limit: Int) async throws -> [EventRecord] {
+        try await reader.read { db in
+            try Row.fetchAll(
+                db, sql: "SELECT * FROM events WHERE run_id = ? AND seq > ? ORDER BY seq LIMIT ?",
+                arguments: [id.description, seq, limit]
+            ).map { try EventRecord($0) }
+        }
+    }
+}

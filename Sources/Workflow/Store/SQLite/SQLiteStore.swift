@@ -1,0 +1,132 @@
+import Foundation
+import GRDB
+import Logging
+
+/// The store of one machine: SQLite for the rows, `flock` for the claims, the wall clock for the times.
+final class SQLiteStore: WorkflowStore {
+    let clock: any EngineClock
+    let reader: SQLiteReader
+    let writer: SQLiteWriter
+    let locks: RunLocks
+
+    private init(clock: any EngineClock, reader: SQLiteReader, writer: SQLiteWriter, locks: RunLocks) {
+        self.clock = clock
+        self.reader = reader
+        self.writer = writer
+        self.locks = locks
+    }
+
+    static func open(
+        _ configuration: StoreConfiguration, clock: any EngineClock
+    ) async throws -> SQLiteStore {
+        var configuration = configuration
+        // The reader opens later: the working directory may have changed by then.
+        configuration.path = URL(fileURLWithPath: configuration.path).path
+        let writer = try await SQLiteWriter.open(configuration)
+        return SQLiteStore(
+            clock: clock, reader: SQLiteReader(configuration), writer: writer,
+            locks: RunLocks(directory: configuration.path + ".locks"))
+    }
+
+    var commitCount: Int { writer.commitCount }
+
+    var isCongested: Bool { writer.backlog > 1000 }
+
+    var now: Timestamp { Timestamp(clock.now()) }
+
+    func submit(_ batch: WriteBatch, completion: @escaping @Sendable (Result<Void, any Error>) -> Void) {
+        writer.submit(
+            SQLiteWriter.Operation(urgency: batch.urgency) { [self] db in
+                let writer = RunWriter(db: db, run: batch.run, epoch: batch.epoch, now: now)
+                for write in batch.writes { try writer.apply(write) }
+            } completion: { error in
+                completion(error.map { .failure($0) } ?? .success(()))
+            })
+    }
+
+    func flush() async throws {
+        // An operation without a statement still ends the wait of those before it.
+        try await writer.perform { _ in }
+    }
+
+    func requestCancellation(_ id: RunID) async throws {
+        try await writer.perform { [self] db in
+            try db.execute(
+                sql: """
+                    UPDATE runs SET cancel_requested_at = coalesce(cancel_requested_at, ?), updated_at = ?
+                    WHERE id = ? AND finished_at IS NULL
+                    """,
+                arguments: [now.milliseconds, now.milliseconds, id.description])
+            guard db.changesCount == 1 else {
+                guard let status = try status(of: id, db) else { throw WorkflowError.unknownRun(id) }
+                throw WorkflowError.alreadyFinished(id, status)
+            }
+            try db.execute(
+                sql: "INSERT INTO events (run_id, at, kind) VALUES (?, ?, 'run.cancel_requested')",
+                arguments: [id.description, now.milliseconds])
+        }
+    }
+
+    func cancellationRequests() async throws -> [RunID] {
+        try await reader.read { db in
+            try String.fetchAll(
+                db, sql: "SELECT id FROM runs WHERE cancel_requested_at IS NOT NULL AND finished_at IS NULL"
+            ).compactMap { RunID($0) }
+        }
+    }
+
+    func deleteFinishedRuns(before cutoff: Timestamp, keep: Int) async throws -> Int {
+        let batch = 100
+        var total = 0
+        while true {
+            let ids = try await writer.perform { db in
+                let ids = try String.fetchAll(
+                    db,
+                    sql: """
+                        DELETE FROM runs WHERE id IN (
+                            SELECT id FROM runs
+                            WHERE finished_at < :cutoff
+                                AND id NOT IN (
+                                    SELECT id FROM runs WHERE finished_at IS NOT NULL
+                                    ORDER BY finished_at DESC, id DESC LIMIT :keep)
+                                AND NOT EXISTS (
+                                    SELECT 1 FROM resources
+                                    WHERE run_id = runs.id AND state IN ('intended', 'held', 'releasing'))
+                            ORDER BY finished_at LIMIT :batch)
+                        RETURNING id
+                        """,
+                    arguments: ["cutoff": cutoff.milliseconds, "keep": keep, "batch": batch])
+                return ids
+            }
+            total += ids.count
+            if ids.count < batch { return total }
+        }
+    }
+
+    func sever() {
+        writer.sever()
+        reader.stop()
+        locks.letGoAll()
+    }
+
+    func close() async {
+        await writer.stop()
+        reader.stop()
+        locks.letGoAll()
+    }
+
+    func status(of id: RunID, _ db: Database) throws -> RunStatus? {
+        try String.fetchOne(db, sql: "SELECT status FROM runs WHERE id = ?", arguments: [id.description])
+            .flatMap { RunStatus(rawValue: $0) }
+    }
+}
+
+extension WorkflowError {
+    static func unknownRun(_ id: RunID) -> WorkflowError {
+        WorkflowError(.unknownRun, "there is no run \(id): list the runs to find its id")
+    }
+
+    static func alreadyFinished(_ id: RunID, _ status: RunStatus) -> WorkflowError {
+        WorkflowError(.alreadyFinished(status), "run \(id) has already ended (\(status.rawValue)): start a new one")
+    }
+}

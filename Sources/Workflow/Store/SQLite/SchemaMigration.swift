@@ -1,0 +1,40 @@
+import GRDB
+import WorkflowMigrations
+
+/// Brings the schema up to date, and refuses one that is newer than this program.
+enum SchemaMigration {
+    static func migrate(_ db: Database) throws {
+        // Mostly nothing is to be done: then no lock is taken.
+        if try pending(db).isEmpty { return }
+        try db.inTransaction(.immediate) {
+            try db.execute(
+                sql: """
+                    CREATE TABLE IF NOT EXISTS workflow_migrations (
+                        position   INTEGER PRIMARY KEY NOT NULL,
+                        identifier TEXT NOT NULL UNIQUE
+                    ) STRICT
+                    """)
+            // Another process may have been faster.
+            for migration in try pending(db) {
+                try db.execute(sql: migration.sql)
+                try db.execute(
+                    sql: "INSERT INTO workflow_migrations (identifier) VALUES (?)", arguments: [migration.identifier])
+            }
+            return .commit
+        }
+    }
+
+    private static func pending(_ db: Database) throws -> [WorkflowMigrations.Migration] {
+        let known = WorkflowMigrations.all
+        guard try db.tableExists("workflow_migrations") else { return known }
+        let applied = try String.fetchAll(db, sql: "SELECT identifier FROM workflow_migrations ORDER BY position")
+        guard applied.count <= known.count, zip(applied, known).allSatisfy({ $0 == $1.identifier }) else {
+            let newer = applied.first { identifier in !known.contains { $0.identifier == identifier } }
+            throw WorkflowError(
+                .storeNewerThanProgram,
+                "the store has the schema change '\(newer ?? "?")', which this program does not know: "
+                    + "it was written by a newer version; use that version")
+        }
+        return Array(known.dropFirst(applied.count))
+    }
+}

@@ -1,0 +1,109 @@
+/// Where runs live. Clocks, claims and locks are the store's, so that a store shared by many machines can use its
+/// database's clock and leases where the store of one machine uses the wall clock and file locks.
+///
+/// Writes of one run are applied in the order of their submission, and their completions are called in that order,
+/// after the commit.
+protocol WorkflowStore: Sendable {
+    /// The clock that due times and records go by.
+    var clock: any EngineClock { get }
+
+    /// How many transactions were committed.
+    var commitCount: Int { get }
+
+    /// Whether so much waits to be written that whoever adds to it should wait.
+    var isCongested: Bool { get }
+
+    /// Records a new run and claims it with epoch 1. Submitted at once; `completion` is called after the commit.
+    func create(
+        _ run: NewRun, owner: RunOwner, urgency: WriteUrgency,
+        completion: @escaping @Sendable (Result<Creation, any Error>) -> Void)
+
+    /// Takes a run that nobody holds, and raises its epoch.
+    func claim(_ id: RunID, owner: RunOwner, purpose: ClaimPurpose) async throws -> ClaimResult
+
+    /// Lets a run go. `isOver` says that nobody will claim it again.
+    func relinquish(_ claim: any RunClaim, isOver: Bool) async
+
+    /// Applies changes; `completion` is called after the commit, on a thread of the store.
+    func submit(_ batch: WriteBatch, completion: @escaping @Sendable (Result<Void, any Error>) -> Void)
+
+    /// Returns once everything submitted before is committed.
+    func flush() async throws
+
+    /// Records the wish to cancel an unfinished run.
+    func requestCancellation(_ id: RunID) async throws
+
+    /// The unfinished runs that somebody wants cancelled.
+    func cancellationRequests() async throws -> [RunID]
+
+    /// Whether somebody holds the run now.
+    func isHeld(_ id: RunID) async -> Bool
+
+    func run(_ id: RunID) async throws -> RunRecord?
+    func runs(idPrefix: String) async throws -> [RunRecord]
+    func runs(_ query: RunQuery) async throws -> [RunRecord]
+    func steps(of id: RunID) async throws -> [StepRecord]
+    func resources(of id: RunID) async throws -> [ResourceRecord]
+    func resources(states: Set<ResourceRecord.State>) async throws -> [ResourceRecord]
+    func events(of id: RunID, after seq: Int64, limit: Int) async throws -> [EventRecord]
+
+    /// Deletes finished runs that ended before `cutoff`, except the newest `keep` and those with open resources.
+    func deleteFinishedRuns(before cutoff: Timestamp, keep: Int) async throws -> Int
+
+    /// Forgets everything at once, as a crash would: nothing is written any more and every claim is let go.
+    func sever()
+
+    /// Commits what waits and closes.
+    func close() async
+}
+
+/// A run held by this process.
+protocol RunClaim: Sendable {
+    var id: RunID { get }
+    /// The fencing number that every write of this claim names.
+    var epoch: Int { get }
+}
+
+/// Why a run is claimed.
+enum ClaimPurpose: Sendable {
+    /// To execute it: it must not be finished.
+    case execution
+    /// To clean up after it, whatever its state; its status and owner stay.
+    case collection
+    /// To change it while nobody executes it: it must not be finished; its status and owner stay.
+    case decision
+}
+
+/// What came of recording a run.
+enum Creation: Sendable {
+    case created(any RunClaim)
+    /// An unfinished or succeeded run has the same dedup key.
+    case existing(RunRecord)
+}
+
+/// What came of claiming a run.
+enum ClaimResult: Sendable {
+    case claimed(Claimed)
+    case held(by: RunOwner?)
+    case finished(RunStatus)
+    case unknown
+}
+
+/// A claimed run with everything recorded about it.
+struct Claimed: Sendable {
+    let claim: any RunClaim
+    let record: RunRecord
+    let steps: [StepRecord]
+    let resources: [ResourceRecord]
+}
+
+extension WorkflowStore {
+    /// Applies changes at once and returns after their commit.
+    func commit(_ writes: [RunWrite], run: RunID, epoch: Int) async throws {
+        try await withCheckedThrowingContinuation { (continuation: CheckedContinuation<Void, any Error>) in
+            submit(WriteBatch(run: run, epoch: epoch, writes: writes, urgency: .now)) { result in
+                continuation.resume(with: result)
+            }
+        }
+    }
+}

@@ -1,0 +1,160 @@
+import Logging
+public import Workflow
+
+/// Runs a workflow once undisturbed, then once for every crash point that it passed, dying there and resuming in a new
+/// engine; with ``Depth/pairs`` also once for every crash point of every such recovery.
+///
+/// After each scenario the kit checks by itself what must hold for every workflow: there is exactly one run, it has
+/// ended, and no entry of its ledger is open. What must hold outside is for the caller to check, in a `World` that is
+/// made anew for each scenario and survives the crashes, as the outside does.
+public struct CrashDrill<W: WorkflowDefinition, World: Sendable>: Sendable {
+    /// How many crashes a scenario has at most.
+    public enum Depth: Int, Sendable {
+        /// One.
+        case singles = 1
+        /// One, and a second one during the recovery from it.
+        case pairs = 2
+    }
+
+    /// What one scenario left behind.
+    public struct Scenario: Sendable {
+        /// Where the engine died, in order.
+        public let crashes: [CrashVisit]
+        /// The outside.
+        public let world: World
+        /// The run.
+        public let run: RunRecord
+        /// Its steps.
+        public let steps: [StepRecord]
+        /// Its ledger.
+        public let resources: [ResourceRecord]
+    }
+
+    /// What a drill amounted to.
+    public struct Summary: Sendable {
+        /// How many crash points the undisturbed run passed.
+        public internal(set) var points = 0
+        /// How many scenarios were run, the undisturbed one included.
+        public internal(set) var scenarios = 0
+        /// What was wrong, in words, with the crashes that led to it.
+        public internal(set) var defects: [String] = []
+    }
+
+    private let input: W.Input
+    private let configuration: EngineConfiguration
+    private let makeWorld: @Sendable () -> World
+    private let makeWorkflow: @Sendable (World) -> W
+
+    /// Describes a drill.
+    ///
+    /// - Parameters:
+    ///   - input: what each run is started with.
+    ///   - configuration: of the engines. Its probe is replaced; give it a ``ManualClock`` whose sleeps pass.
+    ///   - makeWorld: makes the outside of one scenario.
+    ///   - makeWorkflow: makes the workflow that works on that outside.
+    public init(
+        input: W.Input, configuration: EngineConfiguration,
+        makeWorld: @escaping @Sendable () -> World, makeWorkflow: @escaping @Sendable (World) -> W
+    ) {
+        self.input = input
+        self.configuration = configuration
+        self.makeWorld = makeWorld
+        self.makeWorkflow = makeWorkflow
+    }
+
+    /// Runs all scenarios.
+    ///
+    /// - Parameter check: says what is wrong with what a scenario left behind; empty if nothing is.
+    public func run(
+        _ depth: Depth = .singles, check: @Sendable (Scenario) async throws -> [String]
+    ) async throws -> Summary {
+        var summary = Summary()
+        let undisturbed = try await play([], &summary, check)
+        summary.points = undisturbed.count
+        for first in undisturbed {
+            let recovery = try await play([first], &summary, check)
+            guard depth == .pairs else { continue }
+            for second in recovery { _ = try await play([first, second], &summary, check) }
+        }
+        return summary
+    }
+
+    /// Plays one scenario.
+    ///
+    /// - Returns: the points that the last, undisturbed engine passed.
+    private func play(
+        _ crashes: [CrashVisit], _ summary: inout Summary, _ check: (Scenario) async throws -> [String]
+    ) async throws -> [CrashVisit] {
+        let store = try TemporaryStore()
+        let world = makeWorld()
+        summary.scenarios += 1
+        var defects: [String] = []
+        for crash in crashes {
+            let probe = try await live(store, world, crashAt: crash, &defects)
+            if !probe.hasCrashed { defects.append("\(crash) was not passed") }
+        }
+        let probe = try await live(store, world, crashAt: nil, &defects)
+        let engine = try await Engine(store: store.configuration, configuration: configuration)
+        defects += try await inspect(engine, crashes, world, check)
+        await engine.shutdown()
+        try store.remove()
+        let names = crashes.isEmpty ? "undisturbed" : crashes.map(\.description).joined(separator: ", then ")
+        summary.defects += defects.map { "\(names): \($0)" }
+        return probe.visits
+    }
+
+    /// One life of a process: starts the run if there is none, resumes it if it is not over, and ends.
+    private func live(
+        _ store: TemporaryStore, _ world: World, crashAt crash: CrashVisit?, _ defects: inout [String]
+    ) async throws -> CrashProbe {
+        let probe = CrashProbe(crashAt: crash)
+        var configuration = configuration
+        configuration.probe = probe.closure
+        let engine = try await Engine(store: store.configuration, configuration: configuration)
+        probe.attach(engine)
+        do {
+            if let handle = try await takeUp(engine, makeWorkflow(world)) { _ = try await handle.result() }
+        } catch {
+            // A run that fails is for the caller's check; a dying engine has to throw.
+            if !probe.hasCrashed, !error.isEndOfRun { defects.append("unexpected error: \(error)") }
+        }
+        await engine.shutdown()
+        return probe
+    }
+
+    private func takeUp(_ engine: Engine, _ workflow: W) async throws -> RunHandle<W.Output>? {
+        guard let run = try await engine.runs(RunQuery()).first else {
+            return try await engine.start(workflow, input: input)
+        }
+        if run.recordedStatus.isFinished { return nil }
+        return try await engine.resume(run.id, as: workflow)
+    }
+
+    private func inspect(
+        _ engine: Engine, _ crashes: [CrashVisit], _ world: World, _ check: (Scenario) async throws -> [String]
+    ) async throws -> [String] {
+        let runs = try await engine.runs(RunQuery())
+        guard let run = runs.first, runs.count == 1 else { return ["there are \(runs.count) runs"] }
+        var defects: [String] = []
+        if !run.status.isFinished { defects.append("the run is \(run.status)") }
+        let resources = try await engine.resources(of: run.id)
+        for resource in resources where resource.state.isOpen {
+            defects.append("resource '\(resource.name)' is left \(resource.state)")
+        }
+        return defects
+            + (try await check(
+                Scenario(
+                    crashes: crashes, world: world, run: run, steps: try await engine.steps(of: run.id),
+                    resources: resources)))
+    }
+}
+
+extension Error {
+    /// Whether it tells of a run that ended, rather than of one that could not go on.
+    fileprivate var isEndOfRun: Bool {
+        switch (self as? WorkflowError)?.code {
+        case .runFailed, .cancelled: true
+        default: false
+        }
+    }
+}

@@ -1,0 +1,3 @@
+import Workflow
+
+print("child")

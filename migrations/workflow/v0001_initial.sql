@@ -1,0 +1,100 @@
+-- Times are integer milliseconds since 1970. Payloads are JSON text.
+
+CREATE TABLE runs (
+    id                  TEXT PRIMARY KEY NOT NULL,
+    workflow            TEXT NOT NULL,
+    version             INTEGER NOT NULL,
+    input               TEXT NOT NULL,
+    input_hash          TEXT NOT NULL,
+    dedup_key           TEXT,
+    status              TEXT NOT NULL
+        CHECK (status IN ('pending', 'running', 'sleeping', 'succeeded', 'failed', 'cancelled')),
+    epoch               INTEGER NOT NULL CHECK (epoch >= 0),
+    owner               TEXT,
+    wake_at             INTEGER,
+    deadline_at         INTEGER,
+    cancel_requested_at INTEGER,
+    output              TEXT,
+    error               TEXT,
+    labels              TEXT NOT NULL,
+    created_at          INTEGER NOT NULL,
+    updated_at          INTEGER NOT NULL,
+    finished_at         INTEGER,
+    CHECK ((finished_at IS NOT NULL) = (status IN ('succeeded', 'failed', 'cancelled'))),
+    CHECK (status <> 'succeeded' OR output IS NOT NULL)
+) STRICT;
+
+-- A dedup key is taken while its run lives and after it succeeded.
+CREATE UNIQUE INDEX runs_by_dedup_key ON runs (workflow, dedup_key)
+    WHERE dedup_key IS NOT NULL AND status NOT IN ('failed', 'cancelled');
+
+-- What the poll for cancellations reads; nearly always empty.
+CREATE INDEX runs_to_cancel ON runs (id)
+    WHERE cancel_requested_at IS NOT NULL AND finished_at IS NULL;
+
+CREATE INDEX runs_by_end ON runs (finished_at) WHERE finished_at IS NOT NULL;
+
+CREATE TABLE steps (
+    run_id          TEXT NOT NULL REFERENCES runs (id) ON DELETE CASCADE,
+    key             TEXT NOT NULL,
+    kind            TEXT NOT NULL CHECK (kind IN ('step', 'sleep')),
+    scope           TEXT NOT NULL,
+    generation      INTEGER NOT NULL CHECK (generation >= 0),
+    state           TEXT NOT NULL CHECK (state IN ('intended', 'done', 'failed')),
+    attempt         INTEGER NOT NULL CHECK (attempt >= 1),
+    failures        INTEGER NOT NULL CHECK (failures >= 0),
+    crashes         INTEGER NOT NULL CHECK (crashes >= 0),
+    idempotency_key TEXT NOT NULL,
+    in_doubt        TEXT NOT NULL CHECK (in_doubt IN ('retry', 'ask', 'verify')),
+    input           TEXT,
+    input_hash      TEXT,
+    output          TEXT,
+    error           TEXT,
+    progress        TEXT,
+    next_attempt_at INTEGER,
+    deadline_at     INTEGER,
+    started_at      INTEGER NOT NULL,
+    finished_at     INTEGER,
+    epoch           INTEGER NOT NULL,
+    PRIMARY KEY (run_id, key),
+    CHECK (state <> 'done' OR output IS NOT NULL)
+) STRICT;
+
+CREATE TABLE resources (
+    idempotency_key TEXT PRIMARY KEY NOT NULL,
+    run_id          TEXT NOT NULL REFERENCES runs (id) ON DELETE CASCADE,
+    name            TEXT NOT NULL,
+    kind            TEXT NOT NULL,
+    scope           TEXT NOT NULL,
+    generation      INTEGER NOT NULL CHECK (generation >= 1),
+    external_id     TEXT,
+    state           TEXT NOT NULL CHECK (state IN ('intended', 'held', 'releasing', 'released', 'lost')),
+    details         TEXT,
+    failures        INTEGER NOT NULL,
+    error           TEXT,
+    next_attempt_at INTEGER,
+    expires_at      INTEGER,
+    intended_at     INTEGER NOT NULL,
+    updated_at      INTEGER NOT NULL,
+    epoch           INTEGER NOT NULL,
+    CHECK (state <> 'held' OR details IS NOT NULL)
+) STRICT;
+
+CREATE INDEX resources_by_run ON resources (run_id, scope, name, generation);
+CREATE INDEX resources_open ON resources (state) WHERE state IN ('intended', 'held', 'releasing');
+
+CREATE TABLE events (
+    -- AUTOINCREMENT: a number is never used again, so a follower can go on from the last one it saw.
+    seq       INTEGER PRIMARY KEY AUTOINCREMENT NOT NULL,
+    run_id    TEXT NOT NULL REFERENCES runs (id) ON DELETE CASCADE,
+    at        INTEGER NOT NULL,
+    kind      TEXT NOT NULL,
+    step      TEXT,
+    attempt   INTEGER,
+    payload   TEXT,
+    -- What makes an application's event the same one when a resumed run emits it again.
+    dedup_key TEXT
+) STRICT;
+
+CREATE INDEX events_by_run ON events (run_id, seq);
+CREATE UNIQUE INDEX events_by_dedup_key ON events (run_id, dedup_key) WHERE dedup_key IS NOT NULL;
