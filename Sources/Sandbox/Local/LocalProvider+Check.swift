@@ -1,0 +1,72 @@
+import Glibc
+
+extension LocalProvider {
+    package func check() async throws {
+        try await onOwnThread {
+            let program = configuration.shimCommand.first ?? ""
+            guard program.hasPrefix("/"), access(program, X_OK) == 0 else {
+                throw SandboxError(.missingTool, "the shim program \"\(program)\" cannot be run")
+            }
+            try makeRoot()
+            guard access(configuration.root, W_OK | X_OK) == 0 else {
+                throw SandboxError(.notPermitted, "\(configuration.root) is not writable; choose another directory")
+            }
+            try checkBubblewrap(Bubblewrap.locate(configuration.bubblewrap))
+        }
+    }
+
+    private func checkBubblewrap(_ bubblewrap: String) throws(SandboxError) {
+        var status = stat()
+        guard stat(bubblewrap, &status) == 0 else { throw .system(errno, "look at \(bubblewrap)") }
+        if status.st_mode & S_ISUID != 0 && getuid() != 0 {
+            throw SandboxError(
+                .notPermitted,
+                "\(bubblewrap) is setuid root, and such a one cannot enter a sandbox again; remove the bit "
+                    + "(chmod u-s \(bubblewrap)) where user namespaces are allowed, or run as root"
+            )
+        }
+        let errors = try Pipe()
+        let pid = try ChildProcess.start(
+            bubblewrap,
+            [getuid() == 0 ? "--unshare-user-try" : "--unshare-user", "--unshare-pid", "--ro-bind", "/usr", "/usr"]
+                + ["--ro-bind-try", "/lib", "/lib", "--ro-bind-try", "/lib64", "/lib64", "--proc", "/proc"]
+                + ["--die-with-parent", "--", "/usr/bin/env", "true"],
+            descriptors: [-1, -1, errors.write.raw]
+        )
+        let read = errors.readEnd()
+        setNonBlocking(read.raw)
+        let code = try ChildProcess.reap(pid)
+        guard code != 0 else { return }
+        let text = String(decoding: drain(read.raw, limit: 2000), as: UTF8.self).trimmed
+        throw SandboxError(.notPermitted, Self.advice(complaint: text, setting: Self.setting))
+    }
+
+    /// What to do when bubblewrap cannot make namespaces.
+    ///
+    /// - Parameter setting: the value of a kernel setting below /proc/sys.
+    static func advice(complaint: String, setting: (String) -> String?) -> String {
+        let start = "bubblewrap cannot make a sandbox here (\(complaint)): "
+        if setting("kernel/unprivileged_userns_clone") == "0" {
+            return start
+                + "user namespaces are off for ordinary users; as root: sysctl kernel.unprivileged_userns_clone=1"
+        }
+        if setting("user/max_user_namespaces") == "0" {
+            return start + "user namespaces are off; as root: sysctl user.max_user_namespaces=10000"
+        }
+        if setting("kernel/apparmor_restrict_unprivileged_userns") == "1" {
+            return start
+                + "AppArmor forbids user namespaces to ordinary programs; as root, install a profile for bwrap (apt-get "
+                + "install apparmor-profiles) or: sysctl kernel.apparmor_restrict_unprivileged_userns=0"
+        }
+        return start + "inside a container, allow user namespaces and mounts to it (for example with docker run "
+            + "--security-opt seccomp=unconfined --security-opt systempaths=unconfined), or use another provider"
+    }
+
+    private static func setting(_ name: String) -> String? {
+        do throws(SandboxError) {
+            return try SmallFile.read("/proc/sys/" + name).map { String(decoding: $0, as: UTF8.self).trimmed }
+        } catch {
+            return nil
+        }
+    }
+}

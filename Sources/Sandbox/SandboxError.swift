@@ -1,0 +1,57 @@
+/// Why a sandbox, or something in it, did not do what was asked.
+package struct SandboxError: Error, Sendable, CustomStringConvertible {
+    package enum Code: String, Hashable, Sendable {
+        /// The provider knows no such sandbox, or the sandbox no such file.
+        case notFound
+        /// The sandbox is over; it cannot be revived.
+        case ended
+        /// A sandbox of that name is there already: adopt it.
+        case alreadyExists
+        /// Not now: try again.
+        case unavailable
+        case notPermitted
+        /// A program is missing, on this host or in the sandbox.
+        case missingTool
+        case invalidArgument
+        /// The provider has no such capability.
+        case unimplemented
+        case commandTimedOut
+        case outputTooLarge
+        /// A command that had to succeed did not.
+        case commandFailed
+        /// The caller's own deadline passed; what was awaited goes on.
+        case deadlineExceeded
+        /// The durable command's process is gone without an exit file: run it again.
+        case commandLost
+        /// No space left, where the sandbox or its records are.
+        case outOfSpace
+        /// A record is not what was written.
+        case corrupt
+        /// A system call failed in a way nobody foresaw.
+        case system
+    }
+
+    package var code: Code
+    /// What failed, why, and what to do next.
+    package var message: String
+    package var cause: (any Error)?
+
+    package init(_ code: Code, _ message: String, cause: (any Error)? = nil) {
+        self.code = code
+        self.message = message
+        self.cause = cause
+    }
+
+    /// Whether the same call may succeed later without anybody changing anything.
+    package var isRetryable: Bool {
+        switch code {
+        case .unavailable, .commandTimedOut, .deadlineExceeded: true
+        default: false
+        }
+    }
+
+    package var description: String {
+        guard let cause else { return message }
+        return "\(message) (\(cause))"
+    }
+}

@@ -1,0 +1,70 @@
+/// Something that gives sandboxes.
+///
+/// The same calls may be repeated after a crash at any moment; each says what a repeat does. Calls are safe from
+/// several tasks and several processes at once.
+package protocol SandboxProvider: Sendable {
+    /// A short word for configuration and messages, such as `local`.
+    var name: String { get }
+
+    /// Known without asking anybody, or after ``check()`` where it has to be asked.
+    var capabilities: Capabilities { get }
+
+    /// Whether sandboxes can be created here and now.
+    ///
+    /// - Throws: `SandboxError` whose message says what to do next.
+    func check() async throws
+
+    /// Creates a sandbox and waits, within a bound, until it runs.
+    ///
+    /// An error of code `unavailable` or a crash leaves the outcome open: look with ``find(labels:)`` before another
+    /// attempt. The labels are visible there from the first moment at which anything exists.
+    func create(_ spec: SandboxSpec) async throws -> SandboxInfo
+
+    /// Every sandbox, ended ones included for as long as the provider remembers them: complete, or it throws.
+    func list() async throws -> [SandboxInfo]
+
+    /// The sandboxes that carry all these labels, oldest first: complete, or it throws.
+    func find(labels: [String: String]) async throws -> [SandboxInfo]
+
+    /// `nil` when the provider knows no such sandbox.
+    func get(_ id: SandboxID) async throws -> SandboxInfo?
+
+    /// Runs a command to its end. The exit code is data; only trouble with running it is an error.
+    ///
+    /// Processes that the command put into a session of their own go on; everything ends with the sandbox.
+    func run(_ command: ShortCommand, in id: SandboxID) async throws -> CommandOutput
+
+    /// Writes a file aside and renames it into place, so nobody ever sees half of it. Missing parents are made.
+    ///
+    /// - Parameters:
+    ///   - path: absolute, inside the sandbox.
+    ///   - mode: the permission bits, such as `0o644`.
+    func writeFile(_ path: String, mode: UInt16, contents: FileContents, in id: SandboxID) async throws
+
+    /// - Parameter limit: a larger file is an error of code `outputTooLarge`.
+    func readFile(_ path: String, limit: Int, in id: SandboxID) async throws -> [UInt8]
+
+    /// Makes the expiry now + `timeToLive`, later or earlier than before. An ended sandbox cannot be revived.
+    func setTimeToLive(_ timeToLive: Duration, of id: SandboxID) async throws
+
+    /// Ends the sandbox and returns when nothing of it runs. Already gone is success.
+    func kill(_ id: SandboxID) async throws
+
+    /// Where a file of the sandbox is on this host, with the capability ``Capabilities/hostFiles``; else `nil`.
+    ///
+    /// What is there was written by the sandbox: do not follow symbolic links out of it.
+    func hostPath(of path: String, in id: SandboxID) -> String?
+}
+
+extension SandboxProvider {
+    package func find(labels: [String: String]) async throws -> [SandboxInfo] {
+        try await list().filter { $0.carries(labels: labels) }
+            .sorted { ($0.createdAt, $0.id.rawValue) < ($1.createdAt, $1.id.rawValue) }
+    }
+
+    package func hostPath(of path: String, in id: SandboxID) -> String? { nil }
+
+    package func run(_ arguments: [String], in id: SandboxID) async throws -> CommandOutput {
+        try await run(ShortCommand(arguments), in: id)
+    }
+}

@@ -1,0 +1,64 @@
+/// The name a provider gave a sandbox. Opaque outside the provider.
+package struct SandboxID: RawRepresentable, Hashable, Codable, Sendable, CustomStringConvertible {
+    package let rawValue: String
+
+    package init(rawValue: String) {
+        self.rawValue = rawValue
+    }
+
+    package init(_ rawValue: String) {
+        self.rawValue = rawValue
+    }
+
+    package var description: String { rawValue }
+}
+
+/// A file or directory of the host that the sandbox sees read-only.
+package struct ReadOnlyInput: Hashable, Codable, Sendable {
+    /// Absolute path on the host; it must exist when the sandbox is created, and stay.
+    package var hostPath: String
+    /// Absolute path inside, outside of the places that the provider fills itself
+    /// (`/work`, `/tmp`, `/usr`, `/proc`, `/dev`, `/etc` …).
+    package var guestPath: String
+
+    package init(hostPath: String, guestPath: String) {
+        self.hostPath = hostPath
+        self.guestPath = guestPath
+    }
+}
+
+/// What is asked of a provider when a sandbox is created.
+package struct SandboxSpec: Sendable {
+    /// A label for people. Not a key: whether it is unique differs from provider to provider.
+    package var name: String
+    /// What finds the sandbox again after a crash. Listed in clear text: never a secret in it.
+    package var labels: [String: String]
+    /// Virtual processors; `nil` takes the provider's default.
+    package var vcpus: Int?
+    /// Memory in bytes; `nil` takes the provider's default.
+    package var memoryBytes: UInt64?
+    /// Disk in bytes; `nil` takes the provider's default.
+    package var diskBytes: UInt64?
+    /// Counted from creation. When it is over the provider ends the sandbox, whoever lives or not.
+    package var timeToLive: Duration
+    /// Only for providers with the capability ``Capabilities/hostInputs``; must be empty elsewhere.
+    package var inputs: [ReadOnlyInput]
+
+    package init(
+        name: String,
+        labels: [String: String] = [:],
+        vcpus: Int? = nil,
+        memoryBytes: UInt64? = nil,
+        diskBytes: UInt64? = nil,
+        timeToLive: Duration,
+        inputs: [ReadOnlyInput] = []
+    ) {
+        self.name = name
+        self.labels = labels
+        self.vcpus = vcpus
+        self.memoryBytes = memoryBytes
+        self.diskBytes = diskBytes
+        self.timeToLive = timeToLive
+        self.inputs = inputs
+    }
+}
