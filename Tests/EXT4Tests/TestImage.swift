@@ -152,3 +152,52 @@ final class TestImage {
         }
     }
 }
+
+extension TestImage {
+    /// Every block that dumpe2fs calls free must read as zeros. Returns how many there are.
+    static func checkFreeBlocks(_ path: String, sourceLocation: SourceLocation = #_sourceLocation) throws -> Int {
+        let descriptor = open(path, O_RDONLY)
+        try #require(descriptor >= 0)
+        defer { close(descriptor) }
+        var count = 0
+        var block = [UInt8](repeating: 0, count: 4096)
+        let zeros = block
+        for line in try run(["dumpe2fs", path]).output.split(separator: "\n") {
+            guard line.starts(with: "  Free blocks: ") else { continue }
+            for range in line.dropFirst("  Free blocks: ".count).split(separator: ",") {
+                let ends = range.trimmingCharacters(in: .whitespaces).split(separator: "-").compactMap { Int($0) }
+                guard let first = ends.first, let last = ends.last else { continue }
+                count += last - first + 1
+                // Holes of the file need no look.
+                var offset = off_t(first) * 4096
+                let end = off_t(last + 1) * 4096
+                while offset < end {
+                    let data = lseek(descriptor, offset, seekData)
+                    guard data >= 0, data < end else { break }
+                    offset = max(offset, data / 4096 * 4096)
+                    try #require(pread(descriptor, &block, 4096, offset) == 4096)
+                    guard block == zeros else {
+                        Issue.record("free block \(offset / 4096) is not zero", sourceLocation: sourceLocation)
+                        return count
+                    }
+                    offset += 4096
+                }
+            }
+        }
+        return count
+    }
+
+    /// A sparse copy, to be changed.
+    func copy() throws -> String {
+        let copy = directory.path + "/copy-\(UUID().uuidString).ext4"
+        try #require(run(["cp", "--sparse=always", path, copy]).status == 0)
+        return copy
+    }
+
+    /// What the file takes on disk, in bytes.
+    static func allocated(_ path: String) throws -> Int {
+        var status = stat()
+        try #require(stat(path, &status) == 0)
+        return Int(status.st_blocks) * 512
+    }
+}

@@ -57,6 +57,42 @@ func readLink(_ path: [UInt8]) -> [UInt8]? {
     return count < 0 ? nil : target.prefix(count).map { UInt8(bitPattern: $0) }
 }
 
+// What Swift's Glibc module does not show of the C library.
+@_silgen_name("lgetxattr")
+private func systemGetAttribute(
+    _ path: UnsafePointer<CChar>, _ name: UnsafePointer<CChar>, _ value: UnsafeMutableRawPointer?, _ size: Int
+) -> Int
+
+@_silgen_name("llistxattr")
+private func systemListAttributes(
+    _ path: UnsafePointer<CChar>, _ names: UnsafeMutableRawPointer?, _ size: Int
+) -> Int
+
+/// lseek's "next byte that is no hole".
+let seekData: Int32 = 3
+
+func readAttribute(_ path: [UInt8], _ name: [UInt8]) -> [UInt8]? {
+    var value = [UInt8](repeating: 0, count: 65536)
+    let count = withPath(path) { path in
+        withPath(name) { name in systemGetAttribute(path, name, &value, 65536) }
+    }
+    return count < 0 ? nil : Array(value.prefix(count))
+}
+
+func listAttributes(_ path: [UInt8]) -> Set<[UInt8]> {
+    var names = [UInt8](repeating: 0, count: 65536)
+    let count = withPath(path) { systemListAttributes($0, &names, 65536) }
+    return Set(names.prefix(max(count, 0)).split(separator: 0).map { Array($0) })
+}
+
+func deviceMajor(_ device: UInt) -> UInt32 {
+    UInt32(truncatingIfNeeded: device >> 8 & 0xFFF | device >> 32 & ~0xFFF)
+}
+
+func deviceMinor(_ device: UInt) -> UInt32 {
+    UInt32(truncatingIfNeeded: device & 0xFF | device >> 12 & ~0xFF)
+}
+
 /// A directory of one test, gone when the test is.
 final class TemporaryDirectory {
     let path: String
@@ -89,16 +125,12 @@ struct SeededGenerator: RandomNumberGenerator {
     }
 
     mutating func bytes(_ count: Int) -> [UInt8] {
-        var result = [UInt8](repeating: 0, count: count)
-        var index = 0
-        while index < count {
-            var word = next()
-            for _ in 0..<min(8, count - index) {
-                result[index] = UInt8(truncatingIfNeeded: word)
-                word >>= 8
-                index += 1
+        [UInt8](unsafeUninitializedCapacity: (count + 7) & ~7) { buffer, initialized in
+            let words = UnsafeMutableRawBufferPointer(buffer)
+            for offset in stride(from: 0, to: count, by: 8) {
+                words.storeBytes(of: next(), toByteOffset: offset, as: UInt64.self)
             }
+            initialized = count
         }
-        return result
     }
 }
