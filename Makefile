@@ -1,0 +1,42 @@
+# Two commands for everybody: `make run` and `make test`. Each installs what it needs (scripts/setup says what).
+
+IMAGE ?=
+RELEASE = .build-release
+# Stripped: the helper is copied into each sandbox.
+BUILD_RELEASE = swift build -c release --static-swift-stdlib -Xlinker -s --scratch-path $(RELEASE)
+
+.PHONY: run build test lint format bench clean
+
+## run: build and turn an image into a snapshot: make run IMAGE=ghcr.io/acme/app:1.2
+run:
+	@scripts/setup run
+	@$(BUILD_RELEASE)
+	@scripts/run "$(IMAGE)"
+
+## build: the two programs, in .build-release/release
+build:
+	@scripts/setup run
+	$(BUILD_RELEASE)
+
+## test: everything CI runs, apart from the lint
+test:
+	@scripts/setup test
+	$(BUILD_RELEASE)
+	swift build --build-tests
+	SNAPWF_BIN="$(CURDIR)/$(RELEASE)/release" swift test --skip-build
+
+## lint: the style that CI insists on
+lint:
+	swift format lint --strict --recursive Package.swift Sources Tests migrations
+
+format:
+	swift format --in-place --recursive Package.swift Sources Tests migrations
+
+## bench: each figure beside its peer, from one run
+bench:
+	@scripts/setup bench
+	@$(BUILD_RELEASE)
+	@scripts/bench
+
+clean:
+	rm -rf .build .build-release out

@@ -1,0 +1,85 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+let settings: [SwiftSetting] = [
+    .swiftLanguageMode(.v6),
+    .treatAllWarnings(as: .error),
+    .enableUpcomingFeature("ExistentialAny"),
+    .enableUpcomingFeature("InternalImportsByDefault"),
+    .enableUpcomingFeature("MemberImportVisibility"),
+    .enableUpcomingFeature("NonisolatedNonsendingByDefault"),
+]
+
+let argumentParser: Target.Dependency = .product(name: "ArgumentParser", package: "swift-argument-parser")
+let crypto: Target.Dependency = .product(name: "Crypto", package: "swift-crypto")
+let grdb: Target.Dependency = .product(name: "GRDB", package: "GRDB.swift")
+let httpClient: Target.Dependency = .product(name: "AsyncHTTPClient", package: "async-http-client")
+let logging: Target.Dependency = .product(name: "Logging", package: "swift-log")
+let signals: Target.Dependency = .product(name: "UnixSignals", package: "swift-service-lifecycle")
+let nio: [Target.Dependency] = ["NIOCore", "NIOHTTP1", "NIOPosix"].map { .product(name: $0, package: "swift-nio") }
+let nioSSL: Target.Dependency = .product(name: "NIOSSL", package: "swift-nio-ssl")
+
+let package = Package(
+    name: "snapwf",
+    products: [
+        .library(name: "Workflow", targets: ["Workflow"]),
+        .library(name: "WorkflowTesting", targets: ["WorkflowTesting"]),
+        .executable(name: "snapwf", targets: ["snapwf"]),
+        .executable(name: "snapshot", targets: ["snapshot"]),
+    ],
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+        .package(url: "https://github.com/apple/swift-crypto", from: "4.5.2"),
+        .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+        .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
+        .package(url: "https://github.com/apple/swift-nio-ssl", from: "2.37.6"),
+        .package(url: "https://github.com/groue/GRDB.swift", from: "7.10.0"),
+        .package(url: "https://github.com/swift-server/async-http-client", from: "1.37.0"),
+        .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
+    ],
+    targets: [
+        // The engine. It knows nothing of images, sandboxes or HTTP.
+        .target(
+            name: "WorkflowMigrations", path: "migrations/workflow",
+            resources: [.embedInCode("v0001_initial.sql")], swiftSettings: settings),
+        .target(name: "Workflow", dependencies: ["WorkflowMigrations", grdb, logging], swiftSettings: settings),
+        .target(name: "WorkflowTesting", dependencies: ["Workflow", logging], swiftSettings: settings),
+
+        // The converter: what the helper is made of.
+        .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
+        .systemLibrary(name: "CZstd", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"])]),
+        .target(name: "CCRC32C"),
+        .target(name: "EXT4", dependencies: ["CCRC32C"], swiftSettings: settings),
+        .target(name: "RootFS", dependencies: ["CZlib", "CZstd", "EXT4", crypto], swiftSettings: settings),
+        .target(name: "OCI", dependencies: [crypto, httpClient, logging, nioSSL] + nio, swiftSettings: settings),
+
+        // What crosses the border between the workflow and its helper.
+        .target(name: "Files", swiftSettings: settings),
+        .target(name: "HelperInterface", dependencies: ["Files", crypto], swiftSettings: settings),
+
+        // Sandboxes, and the workflow that runs in them.
+        .target(name: "CLinux"),
+        .target(name: "Sandbox", dependencies: ["CLinux", logging], swiftSettings: settings),
+        .target(
+            name: "CatalogMigrations", path: "migrations/catalog",
+            resources: [.embedInCode("v0001_snapshots.sql")], swiftSettings: settings),
+        .target(
+            name: "SnapshotSteps",
+            dependencies: [
+                "CatalogMigrations", "Files", "HelperInterface", "OCI", "Sandbox", "Workflow", grdb, logging,
+            ],
+            swiftSettings: settings),
+
+        .executableTarget(
+            name: "snapwf",
+            dependencies: [
+                "HelperInterface", "OCI", "Sandbox", "SnapshotSteps", "Workflow", argumentParser, crypto, logging,
+                signals,
+            ],
+            swiftSettings: settings),
+        .executableTarget(
+            name: "snapshot",
+            dependencies: ["EXT4", "Files", "HelperInterface", "OCI", "RootFS", argumentParser, logging],
+            swiftSettings: settings),
+    ]
+)

@@ -1,0 +1,110 @@
+/// What the helper says while it works: one JSON object a line on its standard output with `--progress json`.
+package enum HelperEvent: Sendable, Equatable {
+    case progress(PullProgress)
+    case warning(String)
+    case failure(HelperFailure)
+    case result(PullResult)
+}
+
+/// How far a pull has come. Bytes are those of the compressed layers.
+package struct PullProgress: Codable, Sendable, Equatable {
+    package var phase: Phase
+    package var bytes: UInt64
+    package var total: UInt64
+
+    package enum Phase: String, Codable, Sendable { case resolve, layers, write, checksum, done }
+
+    package init(phase: Phase, bytes: UInt64, total: UInt64) {
+        self.phase = phase
+        self.bytes = bytes
+        self.total = total
+    }
+}
+
+/// Why the helper gave up, in words for a person and a code for a program.
+package struct HelperFailure: Codable, Sendable, Equatable {
+    /// A stable word such as `disk-full` or `digest-mismatch`.
+    package var code: String
+    package var message: String
+    /// Whether the same call may succeed later.
+    package var isRetryable: Bool
+
+    package init(code: String, message: String, isRetryable: Bool) {
+        self.code = code
+        self.message = message
+        self.isRetryable = isRetryable
+    }
+}
+
+/// What `snapshot pull` made. Also written beside the image as `<output>.json`, before the image gets its name.
+package struct PullResult: Codable, Sendable, Equatable {
+    package var schema = 1
+    package var output: String
+    /// SHA-256 of the whole file, holes read as zeros; 64 hexadecimal digits.
+    package var sha256: String
+    /// Bytes of the file as `stat` shows them; less stands on disk.
+    package var size: UInt64
+    package var uuid: String
+    package var key: String
+    package var image: String
+    package var manifestDigest: String
+    package var platform: String
+    /// Inodes in use and names in the tree that a person would count.
+    package var entries: Int
+    /// Bytes of the compressed layers.
+    package var layerBytes: UInt64
+    package var warnings: [String]
+    /// The image's own configuration document, as the registry has it.
+    package var config: String
+
+    package init(
+        output: String, sha256: String, size: UInt64, uuid: String, key: String, image: String, manifestDigest: String,
+        platform: String, entries: Int, layerBytes: UInt64, warnings: [String], config: String
+    ) {
+        self.output = output
+        self.sha256 = sha256
+        self.size = size
+        self.uuid = uuid
+        self.key = key
+        self.image = image
+        self.manifestDigest = manifestDigest
+        self.platform = platform
+        self.entries = entries
+        self.layerBytes = layerBytes
+        self.warnings = warnings
+        self.config = config
+    }
+}
+
+extension HelperEvent: Codable {
+    private enum CodingKeys: String, CodingKey { case type, progress, message, failure, result }
+    private enum Kind: String, Codable { case progress, warning, failure, result }
+
+    package init(from decoder: any Decoder) throws {
+        let container = try decoder.container(keyedBy: CodingKeys.self)
+        switch try container.decode(Kind.self, forKey: .type) {
+        case .progress: self = .progress(try container.decode(PullProgress.self, forKey: .progress))
+        case .warning: self = .warning(try container.decode(String.self, forKey: .message))
+        case .failure: self = .failure(try container.decode(HelperFailure.self, forKey: .failure))
+        case .result: self = .result(try container.decode(PullResult.self, forKey: .result))
+        }
+    }
+
+    package func encode(to encoder: any Encoder) throws {
+        var container = encoder.container(keyedBy: CodingKeys.self)
+        switch self {
+        case .progress(let progress):
+            try container.encode(Kind.progress, forKey: .type)
+            try container.encode(progress, forKey: .progress)
+        case .warning(let message):
+            try container.encode(Kind.warning, forKey: .type)
+            try container.encode(message, forKey: .message)
+        case .failure(let failure):
+            try container.encode(Kind.failure, forKey: .type)
+            try container.encode(failure, forKey: .failure)
+        case .result(let result):
+            try container.encode(Kind.result, forKey: .type)
+            try container.encode(result, forKey: .result)
+        }
+    }
+}

@@ -1,0 +1,34 @@
+/// The command line of `snapshot pull`, as the workflow builds it.
+package struct PullArguments: Sendable {
+    package var reference: String
+    package var output: String
+    package var platform: String
+    package var size: UInt64?
+    /// A file in the form of docker's `config.json`; the helper reads it and removes it.
+    package var credentialsFile: String?
+    package var plainHTTPHosts: [String]
+    package var caFile: String?
+
+    package init(
+        reference: String, output: String, platform: String, size: UInt64?, credentialsFile: String? = nil,
+        plainHTTPHosts: [String] = [], caFile: String? = nil
+    ) {
+        self.reference = reference
+        self.output = output
+        self.platform = platform
+        self.size = size
+        self.credentialsFile = credentialsFile
+        self.plainHTTPHosts = plainHTTPHosts
+        self.caFile = caFile
+    }
+
+    /// The arguments behind the program's name. No secret is among them.
+    package var argv: [String] {
+        var argv = ["pull", "--output", output, "--platform", platform, "--progress", "json"]
+        if let size { argv += ["--size", "\(size)"] }
+        if let credentialsFile { argv += ["--creds-file", credentialsFile, "--remove-creds-file"] }
+        for host in plainHTTPHosts { argv += ["--plain-http", host] }
+        if let caFile { argv += ["--ca-file", caFile] }
+        return argv + ["--", reference]
+    }
+}

@@ -1,0 +1,182 @@
+import Files
+import FoundationEssentials
+import Glibc
+package import HelperInterface
+
+/// The snapshots on this machine: files named by their key, and a row for each that is visible.
+///
+/// A snapshot is registered in an order that a crash cannot spoil: the file moves into a directory of the run
+/// (`.incoming-<run>`), is verified there, the directory is renamed to the snapshot's id, and the row comes last.
+/// Whatever a crash leaves is either finished by the same run's next attempt or removed by garbage collection.
+package struct Catalog: Sendable {
+    private let state: StateDirectory
+    private let database: CatalogDatabase
+
+    static let incomingPrefix = ".incoming-"
+    private static let imageName = "rootfs.ext4"
+    private static let documentName = "snapshot.json"
+
+    /// Blocks shortly: opens the database and brings its schema up to date.
+    package init(state: StateDirectory) throws(SnapshotError) {
+        self.state = state
+        database = try CatalogDatabase(path: state.catalogDatabase)
+    }
+
+    /// The snapshot under a key, when it is there and its file is.
+    ///
+    /// A row whose file is gone or has another size (a store half copied) is removed, so that the snapshot is made anew.
+    package func snapshot(forKey key: String) async throws -> Snapshot? {
+        try await onOwnThread {
+            guard let snapshot = try database.snapshot(key: key).map(located) else { return nil }
+            guard fileSize(snapshot.path) == snapshot.size else {
+                try database.delete(key: key)
+                return nil
+            }
+            try database.touch(key: key, at: millisecondsNow())
+            return snapshot
+        }
+    }
+
+    package func snapshots() async throws -> [Snapshot] {
+        try await onOwnThread { try database.snapshots().map(located) }
+    }
+
+    /// Takes a finished ext4 file into the store. The file is moved (copied only across file systems).
+    ///
+    /// Calling it again for the same run and result gives the same snapshot; so does another run with the same key.
+    /// - Parameter file: where the helper left the image; may be gone when an earlier attempt moved it.
+    /// - Throws: `snapshotDamaged` when the file is not what the result says.
+    package func register(_ result: PullResult, file: String, runID: String) async throws -> Snapshot {
+        try await onOwnThread { try registerBlocking(result, file: file, runID: runID) }
+    }
+
+    private func registerBlocking(_ result: PullResult, file: String, runID: String) throws -> Snapshot {
+        if let existing = try database.snapshot(key: result.key).map(located), fileSize(existing.path) == result.size {
+            return existing
+        }
+        let now = millisecondsNow()
+        let snapshot = located(
+            Snapshot(
+                id: "snap-" + result.key.prefix(16), key: result.key, path: "", image: result.image,
+                manifestDigest: result.manifestDigest, platform: result.platform, sha256: result.sha256,
+                uuid: result.uuid, size: result.size, entries: result.entries, config: result.config, runID: runID,
+                createdAt: now, lastUsedAt: now))
+        let incoming = state.snapshots + "/" + Self.incomingPrefix + runID
+        let incomingImage = incoming + "/" + Self.imageName
+        let final = directory(of: snapshot.id)
+        do {
+            if !fileExists(final) {
+                try makeDirectories(incoming, mode: 0o700)
+                if !fileExists(incomingImage) { try moveIn(file, to: incomingImage) }
+                try verify(incomingImage, against: result)
+                let document = try encode(snapshot)
+                try replaceFile(incoming + "/" + Self.documentName, Array(document), mode: 0o600)
+                try syncDirectory(incoming)
+                try claim(incoming, as: final)
+            }
+            // The directory stands: made just now, by an attempt that died here, or by another run with this key.
+            try verify(snapshot.path, against: result)
+        } catch let error as FileError {
+            throw SnapshotError(
+                error.isOutOfSpace ? .diskFull : .stateDirectory, "the snapshot could not be stored: \(error)",
+                retryable: error.isOutOfSpace)
+        }
+        try database.insert(snapshot)
+        try removeTree(incoming)
+        return try database.snapshot(key: result.key).map(located) ?? snapshot
+    }
+
+    private func encode(_ snapshot: Snapshot) throws -> Data {
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
+        return try encoder.encode(snapshot)
+    }
+
+    private func moveIn(_ file: String, to destination: String) throws(FileError) {
+        do {
+            try renameDurably(file, to: destination)
+        } catch {
+            guard error.errno == EXDEV else { throw error }
+            try copySparseFile(file, to: destination, mode: 0o600)
+        }
+    }
+
+    /// Renames the run's directory to the snapshot's; another run that was faster keeps its own.
+    private func claim(_ incoming: String, as final: String) throws(FileError) {
+        do {
+            try renameDurably(incoming, to: final)
+        } catch {
+            guard error.errno == EEXIST || error.errno == ENOTEMPTY else { throw error }
+        }
+    }
+
+    private func verify(_ path: String, against result: PullResult) throws {
+        let actual = try sha256(of: OpenFile(path, O_RDONLY)).hex
+        guard actual == result.sha256 else {
+            try removeTree(parentDirectory(of: path))
+            throw SnapshotError(
+                .snapshotDamaged,
+                """
+                \(path) has the SHA-256 \(actual), but the helper wrote \(result.sha256): it was changed on the way. \
+                The damaged file is removed; run again.
+                """)
+        }
+    }
+
+    /// Puts a copy of a snapshot where the user wants it: `path.partial`, then `path`.
+    package func export(_ snapshot: Snapshot, to path: String) async throws {
+        try await onOwnThread {
+            do {
+                try copySparseFile(snapshot.path, to: path)
+            } catch let error as FileError {
+                throw SnapshotError(
+                    error.isOutOfSpace ? .diskFull : .failed, "the snapshot could not be exported: \(error)")
+            }
+        }
+    }
+
+    // MARK: - Garbage
+
+    /// Directories of the store without a row: what a registration that died left behind.
+    package func unregistered() async throws -> [UnregisteredDirectory] {
+        try await onOwnThread {
+            let known = Set(try database.snapshots().map(\.id))
+            return try directoryNames(state.snapshots).filter { !known.contains($0) }.map { name in
+                let path = state.snapshots + "/" + name
+                var status = stat()
+                let modified = lstat(path, &status) == 0 ? Int64(status.st_mtim.tv_sec) * 1000 : millisecondsNow()
+                let runID = name.hasPrefix(Self.incomingPrefix) ? name.dropFirst(Self.incomingPrefix.count) : nil
+                return UnregisteredDirectory(path: path, runID: runID.map(String.init), modifiedAt: modified)
+            }
+        }
+    }
+
+    /// Removes a directory that ``unregistered()`` named, unless it was registered meanwhile.
+    package func remove(_ directory: UnregisteredDirectory) async throws {
+        guard try await unregistered().contains(where: { $0.path == directory.path }) else { return }
+        try await onOwnThread { try removeTree(directory.path) }
+    }
+
+    package struct UnregisteredDirectory: Sendable {
+        package let path: String
+        /// The run that was registering, when the name tells.
+        package let runID: String?
+        /// Milliseconds since 1970.
+        package let modifiedAt: Int64
+    }
+
+    // MARK: -
+
+    private func directory(of id: String) -> String { state.snapshots + "/" + id }
+
+    private func located(_ snapshot: Snapshot) -> Snapshot {
+        var snapshot = snapshot
+        snapshot.path = directory(of: snapshot.id) + "/" + Self.imageName
+        return snapshot
+    }
+
+    private func fileSize(_ path: String) -> UInt64? {
+        var status = stat()
+        return stat(path, &status) == 0 ? UInt64(clamping: status.st_size) : nil
+    }
+}

@@ -1,0 +1,143 @@
+import Sandbox
+package import Workflow
+
+/// Ends what runs left behind: sandboxes nobody will come back for, entries of the ledger, half-made directories.
+///
+/// It looks at both sides, the ledger and what the provider lists; acts only on what carries this installation's owner
+/// id; holds a run's lock while it touches what belongs to the run; and takes a second look right before it kills.
+/// Safe from cron, at the same time as runs and as itself. An incomplete list stops it.
+package struct GarbageCollector: Sendable {
+    private let environment: SnapshotEnvironment
+    private let engine: Engine
+    /// How long an interrupted run keeps its sandbox.
+    private let grace: Duration
+
+    package static let defaultGrace = Duration.seconds(15 * 60)
+
+    package init(environment: SnapshotEnvironment, engine: Engine, grace: Duration = defaultGrace) {
+        self.environment = environment
+        self.engine = engine
+        self.grace = grace
+    }
+
+    /// What there is to remove now. Changes nothing.
+    package func plan() async throws -> GarbagePlan {
+        var plan = GarbagePlan()
+        let sandboxes = try await environment.provider.list().filter(isOurs)
+        for sandbox in sandboxes {
+            switch try await verdict(on: runID(of: sandbox)) {
+            case .keep(let reason): plan.kept.append((sandbox.id.rawValue, reason))
+            case .remove(let reason):
+                plan.items.append(
+                    .init(
+                        id: sandbox.id.rawValue, subject: .sandbox(sandbox.id, run: runID(of: sandbox)), reason: reason)
+                )
+            }
+        }
+        let listed = Set(sandboxes.map(\.id.rawValue))
+        for entry in try await engine.resources(states: [.intended, .held, .releasing]) {
+            if let id = entry.externalID, listed.contains(id) { continue }
+            if case .remove(let reason) = try await verdict(on: entry.runID) {
+                plan.items.append(
+                    .init(
+                        id: entry.externalID ?? entry.key.idempotencyKey, subject: .ledgerEntry(entry),
+                        reason: "the sandbox is gone, and \(reason)"))
+            }
+        }
+        for directory in try await environment.catalog.unregistered() {
+            if let reason = try await reason(toRemove: directory) {
+                plan.items.append(.init(id: directory.path, subject: .directory(directory), reason: reason))
+            }
+        }
+        return plan
+    }
+
+    /// Removes what a plan names, each after a second look.
+    package func execute(_ plan: GarbagePlan) async -> [GarbageOutcome] {
+        var outcomes: [GarbageOutcome] = []
+        for item in plan.items {
+            let result: GarbageOutcome.Result
+            do {
+                result = try await execute(item)
+            } catch {
+                result = .failed("\(error)")
+            }
+            outcomes.append(GarbageOutcome(item: item, result: result))
+        }
+        return outcomes
+    }
+
+    private func execute(_ item: GarbagePlan.Item) async throws -> GarbageOutcome.Result {
+        switch item.subject {
+        case .sandbox(let id, let run):
+            return try await holding(run) { claimed in
+                guard let sandbox = try await environment.provider.get(id) else { return }
+                guard isOurs(sandbox), runID(of: sandbox) == run else { return }
+                try await environment.provider.kill(id)
+                for entry in claimed?.resources ?? [] where entry.state.isOpen && entry.externalID == id.rawValue {
+                    try await claimed?.markReleased(entry)
+                }
+            }
+        case .ledgerEntry(let entry):
+            return try await holding(entry.runID) { claimed in
+                // An intended entry without an id may have made a sandbox that only its labels name.
+                let labels = [
+                    SandboxLabel.owner: environment.owner, SandboxLabel.run: entry.runID.description,
+                    SandboxLabel.generation: "\(entry.generation)",
+                ]
+                for sandbox in try await environment.provider.find(labels: labels) {
+                    try await environment.provider.kill(sandbox.id)
+                }
+                try await claimed?.markReleased(entry)
+            }
+        case .directory(let directory):
+            return try await holding(directory.runID.flatMap(RunID.init)) { _ in
+                try await environment.catalog.remove(directory)
+            }
+        }
+    }
+
+    /// Runs `body` while the run is ours, unless it came back to life. A run this store does not know has no lock.
+    private func holding(
+        _ run: RunID?, _ body: @Sendable (ClaimedRun?) async throws -> Void
+    ) async throws -> GarbageOutcome.Result {
+        guard let run, try await engine.run(run) != nil else {
+            try await body(nil)
+            return .removed
+        }
+        let isDone: Bool? = try await engine.withAbandonedRun(run) { claimed in
+            // The lock is ours: the record can no longer change, so this look is the last word.
+            if case .keep = Verdict(run: claimed.record, now: millisecondsNow(), grace: graceMilliseconds) {
+                return false
+            }
+            try await body(claimed)
+            return true
+        }
+        return isDone == true ? .removed : .spared("its run is alive")
+    }
+
+    private var graceMilliseconds: Int64 { Int64(grace / .milliseconds(1)) }
+
+    private func isOurs(_ sandbox: SandboxInfo) -> Bool {
+        sandbox.labels[SandboxLabel.owner] == environment.owner
+    }
+
+    private func runID(of sandbox: SandboxInfo) -> RunID? {
+        sandbox.labels[SandboxLabel.run].flatMap(RunID.init)
+    }
+
+    private func verdict(on run: RunID?) async throws -> Verdict {
+        guard let run else { return .remove("its label names no run") }
+        return Verdict(run: try await engine.run(run), now: millisecondsNow(), grace: graceMilliseconds)
+    }
+
+    private func reason(toRemove directory: Catalog.UnregisteredDirectory) async throws -> String? {
+        if let run = directory.runID {
+            guard case .remove(let reason) = try await verdict(on: RunID(run)) else { return nil }
+            return "a registration was not finished, and \(reason)"
+        }
+        let age = millisecondsNow() - directory.modifiedAt
+        // Between the rename and the row stands no more than one commit: an hour is far beyond that.
+        return age > 3_600_000 ? "it belongs to no snapshot" : nil
+    }
+}

@@ -1,0 +1,65 @@
+package import Sandbox
+package import Workflow
+
+/// What garbage collection would remove, and why.
+package struct GarbagePlan: Sendable {
+    package struct Item: Sendable, Identifiable {
+        package enum Subject: Sendable {
+            /// A sandbox of ours. The run is nil when its label is no run id at all.
+            case sandbox(SandboxID, run: RunID?)
+            /// An entry of the ledger whose sandbox is gone already.
+            case ledgerEntry(ResourceRecord)
+            /// A directory of the store that no registration will finish.
+            case directory(Catalog.UnregisteredDirectory)
+        }
+
+        package let id: String
+        package let subject: Subject
+        package let reason: String
+    }
+
+    package var items: [Item] = []
+    /// Sandboxes of ours that stay, with the reason.
+    package var kept: [(id: String, reason: String)] = []
+}
+
+/// What became of one item.
+package struct GarbageOutcome: Sendable {
+    package enum Result: Sendable, Equatable {
+        case removed
+        /// A second look found it in use.
+        case spared(String)
+        case failed(String)
+    }
+
+    package let item: GarbagePlan.Item
+    package let result: Result
+}
+
+/// Which run a sandbox or directory belongs to, and what that means for it. Pure: tests drive it with values.
+enum Verdict: Equatable {
+    case keep(String)
+    case remove(String)
+
+    /// - Parameters:
+    ///   - run: nil when this store knows no such run.
+    ///   - now, grace: in milliseconds; a run interrupted for less than the grace may still be resumed by somebody.
+    init(run: RunRecord?, now: Int64, grace: Int64) {
+        guard let run else {
+            self = .remove("its run is unknown here")
+            return
+        }
+        switch run.status {
+        case .succeeded, .failed, .cancelled:
+            self = .remove("its run \(run.status.rawValue)")
+        case .pending, .interrupted:
+            let idle = now - milliseconds(run.updatedAt)
+            self =
+                idle >= grace
+                ? .remove("its run was interrupted \(max(idle, 0) / 1000) s ago")
+                : .keep("its run was interrupted only \(max(idle, 0) / 1000) s ago")
+        case .running, .sleeping:
+            self = .keep("its run is alive")
+        }
+    }
+}

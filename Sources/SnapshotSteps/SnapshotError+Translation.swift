@@ -1,0 +1,73 @@
+import Files
+import HelperInterface
+import OCI
+import Sandbox
+import Workflow
+
+extension SnapshotError {
+    /// The error of a module below, in this module's terms. The engine's own errors and cancellation pass as they are.
+    static func translating(_ error: any Error) -> any Error {
+        switch error {
+        case let error as OCIError: SnapshotError(error)
+        case let error as SandboxError: translating(error)
+        case let error as FileError:
+            SnapshotError(error.isOutOfSpace ? .diskFull : .failed, error.description)
+        default: error
+        }
+    }
+
+    private static func translating(_ error: SandboxError) -> any Error {
+        switch error.code {
+        case .notFound, .ended:
+            // The engine asks the resource itself before it believes this.
+            ResourceLost(reason: error.description)
+        case .outOfSpace:
+            SnapshotError(.diskFull, error.description)
+        case .invalidArgument:
+            SnapshotError(.usage, error.description)
+        case .unavailable, .missingTool, .notPermitted, .unimplemented:
+            SnapshotError(.unavailable, error.description, retryable: error.isRetryable)
+        default:
+            SnapshotError(.failed, error.description, retryable: error.isRetryable)
+        }
+    }
+
+    init(_ error: OCIError) {
+        let code: Code =
+            switch error.code {
+            case .invalidReference, .invalidConfiguration: .usage
+            case .notFound, .noMatchingPlatform, .invalidLayout: .imageNotFound
+            case .unauthorized, .denied: .credentials
+            case .unreachable, .timedOut, .tooManyRequests, .serverError: .unavailable
+            case .invalidResponse, .digestMismatch, .sizeMismatch, .tooLarge, .unsupportedMediaType, .invalidManifest:
+                .badImage
+            case .ioFailure, .cancelled: .failed
+            }
+        self.init(code, error.message, retryable: error.isRetryable)
+    }
+
+    /// What the helper said when it gave up.
+    init(_ failure: HelperFailure, exitCode: Int32) {
+        let code: Code =
+            switch (failure.code, ExitStatus(rawValue: exitCode)) {
+            case ("disk-full", _): .diskFull
+            case ("size-too-small", _): .sizeTooSmall
+            case (_, .badImage): .badImage
+            case (_, .notFound): .imageNotFound
+            case (_, .credentials): .credentials
+            case (_, .unavailable): .unavailable
+            case (_, .usage): .usage
+            default: .failed
+            }
+        self.init(code, failure.message, retryable: failure.isRetryable)
+    }
+}
+
+/// Runs `body` and gives its errors in this module's terms.
+func translatingErrors<Value>(_ body: () async throws -> Value) async throws -> Value {
+    do {
+        return try await body()
+    } catch {
+        throw SnapshotError.translating(error)
+    }
+}

@@ -1,0 +1,64 @@
+package import HelperInterface
+import Workflow
+
+/// Why a snapshot could not be made, in words a person can act on.
+package struct SnapshotError: Error, Sendable, Codable, CustomStringConvertible, RetryClassifying {
+    package enum Code: String, Sendable, Codable, CaseIterable {
+        /// The state directory cannot be made, read or written.
+        case stateDirectory
+        /// The catalog was written by a newer version.
+        case catalogNewerThanProgram
+        /// The catalog's database failed.
+        case catalog
+        /// What the helper made is not what it says it made.
+        case snapshotDamaged
+        /// The helper is missing beside snapwf, or does not start in the sandbox.
+        case helper
+        /// The helper was killed again and again.
+        case helperDied
+        /// The image, or its data, cannot be used.
+        case badImage
+        /// The registry has no such image or tag.
+        case imageNotFound
+        /// No run has the id that was asked for.
+        case runNotFound
+        /// Credentials are missing or wrong.
+        case credentials
+        /// Something that should answer does not: registry, provider.
+        case unavailable
+        /// No room.
+        case diskFull
+        /// `--size` is less than the content needs.
+        case sizeTooSmall
+        /// What was asked for is not possible with this provider, or not at all.
+        case usage
+        /// Everything else.
+        case failed
+    }
+
+    package let code: Code
+    package let message: String
+    package let isRetryable: Bool
+
+    package init(_ code: Code, _ message: String, retryable: Bool = false) {
+        self.code = code
+        self.message = message
+        self.isRetryable = retryable
+    }
+
+    package var description: String { message }
+
+    /// The exit status that tells a program the same.
+    package var exitStatus: ExitStatus {
+        switch code {
+        case .badImage, .sizeTooSmall: .badImage
+        case .imageNotFound, .runNotFound: .notFound
+        case .credentials: .credentials
+        case .unavailable: .unavailable
+        case .usage: .usage
+        case .stateDirectory, .catalogNewerThanProgram, .catalog, .snapshotDamaged, .helper, .helperDied, .diskFull,
+            .failed:
+            .failed
+        }
+    }
+}

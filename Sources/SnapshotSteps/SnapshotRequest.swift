@@ -1,0 +1,58 @@
+package import OCI
+
+/// What a run is asked to do: the workflow's input. It is stored, so it holds references to secrets, never secrets.
+package struct SnapshotRequest: Codable, Sendable, Hashable {
+    /// The image as the person wrote it, completed: `docker.io/library/alpine:latest`, `oci:/images/app:1.2`.
+    package var image: String
+    package var platform: String
+    /// The size of the file system in bytes; nil for as small as the content allows.
+    package var size: UInt64?
+    /// Where a copy of the ext4 file is put in the end; absolute.
+    package var exportPath: String?
+    package var vcpus: Int?
+    package var memoryBytes: UInt64?
+    package var diskBytes: UInt64?
+    /// How long the sandbox lives on when nobody looks after it, in seconds.
+    package var timeToLive: Int
+    package var plainHTTPHosts: [String]
+    package var caFile: String?
+    /// A file in the form of docker's `config.json`; nil for docker's own.
+    package var credentialsFile: String?
+
+    /// Convert even when the catalog has the snapshot.
+    package var ignoresCatalog = false
+
+    package static let defaultTimeToLive = 20 * 60
+
+    package init(
+        image: ImageReference, platform: Platform, size: UInt64? = nil, exportPath: String? = nil,
+        timeToLive: Int = defaultTimeToLive
+    ) {
+        self.image = image.description
+        self.platform = platform.description
+        self.size = size
+        self.exportPath = exportPath
+        self.timeToLive = timeToLive
+        self.plainHTTPHosts = []
+    }
+}
+
+/// What a run ends with: the workflow's output.
+package struct SnapshotResult: Codable, Sendable, Hashable {
+    package var snapshotID: String
+    package var key: String
+    /// The ext4 file in the store; beside it `snapshot.json`.
+    package var path: String
+    package var exportedTo: String?
+    package var sha256: String
+    /// Bytes of the file, holes included.
+    package var size: UInt64
+    package var uuid: String
+    package var image: String
+    package var manifestDigest: String
+    package var platform: String
+    package var entries: Int
+    /// The snapshot was there already; nothing was converted.
+    package var cached: Bool
+    package var warnings: [String]
+}

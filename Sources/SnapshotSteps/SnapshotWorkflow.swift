@@ -1,0 +1,106 @@
+import HelperInterface
+package import Workflow
+
+/// Image → snapshot: resolve, create a sandbox, fetch the helper into it, pull, register, kill the sandbox.
+///
+/// Each step is a checkpoint; a run that was killed anywhere goes on with `resume` in the same sandbox, for the same
+/// digest. create and kill are the two ends of one resource scope.
+package struct SnapshotWorkflow: WorkflowDefinition {
+    package static let name = "snapshot"
+    package static let version = 1
+
+    let environment: SnapshotEnvironment
+
+    package init(environment: SnapshotEnvironment) {
+        self.environment = environment
+    }
+
+    package func run(_ request: SnapshotRequest, in run: RunContext) async throws -> SnapshotResult {
+        let environment = environment
+        let resolution = try await run.step("resolve", input: request, retry: Self.asking, timeout: .seconds(300)) {
+            _ in
+            try await ResolveStep(environment: environment, request: request).run()
+        }
+        let registered: RegisteredSnapshot
+        if let cached = resolution.cached {
+            registered = cached
+        } else {
+            let resource = SandboxResource(environment: environment, request: request, resolution: resolution)
+            registered = try await run.withResource(resource, named: "sandbox") { scope, sandbox in
+                try await keepingAlive(sandbox, for: request, environment: environment) {
+                    try await convert(request, resolution, in: sandbox, scope: scope)
+                }
+            }
+        }
+        if let exportPath = request.exportPath {
+            try await run.step("export", input: exportPath) { _ in
+                try await ExportStep(environment: environment, snapshot: registered, path: exportPath).run()
+            }
+        }
+        return SnapshotResult(registered, exportedTo: request.exportPath, cached: resolution.cached != nil)
+    }
+
+    /// The steps that belong to one sandbox: taken again when it is lost.
+    private func convert(
+        _ request: SnapshotRequest, _ resolution: Resolution, in sandbox: SandboxHandle, scope: RunContext
+    ) async throws -> RegisteredSnapshot {
+        let environment = environment
+        try await scope.step("fetch-helper", retry: Self.asking, timeout: .seconds(600)) { _ in
+            try await FetchHelperStep(environment: environment, sandbox: sandbox).run()
+        }
+        let image = try await scope.step("pull", retry: Self.pulling, timeout: .seconds(24 * 3600)) { step in
+            try await PullStep(
+                environment: environment, request: request, resolution: resolution, sandbox: sandbox, step: step
+            ).run()
+        }
+        return try await scope.step("register", retry: Self.asking, timeout: .seconds(3600)) { _ in
+            try await RegisterStep(
+                environment: environment, sandbox: sandbox, image: image, runID: scope.id.description
+            ).run()
+        }
+    }
+
+    /// For what asks somebody and is over in seconds.
+    private static let asking = RetryPolicy.exponential(attempts: 4, base: .milliseconds(500), cap: .seconds(15))
+    /// For the pull: the helper has retries of its own below these.
+    private static let pulling = RetryPolicy.exponential(attempts: 4, base: .seconds(1), cap: .seconds(60))
+}
+
+/// What is known of a snapshot once it is in the catalog: a step's output, so without the image's config.
+struct RegisteredSnapshot: Codable, Sendable {
+    var id: String
+    var key: String
+    var path: String
+    var sha256: String
+    var size: UInt64
+    var uuid: String
+    var image: String
+    var manifestDigest: String
+    var platform: String
+    var entries: Int
+    var warnings: [String]
+
+    init(_ snapshot: Snapshot, warnings: [String]) {
+        id = snapshot.id
+        key = snapshot.key
+        path = snapshot.path
+        sha256 = snapshot.sha256
+        size = snapshot.size
+        uuid = snapshot.uuid
+        image = snapshot.image
+        manifestDigest = snapshot.manifestDigest
+        platform = snapshot.platform
+        entries = snapshot.entries
+        self.warnings = warnings
+    }
+}
+
+extension SnapshotResult {
+    fileprivate init(_ snapshot: RegisteredSnapshot, exportedTo: String?, cached: Bool) {
+        self.init(
+            snapshotID: snapshot.id, key: snapshot.key, path: snapshot.path, exportedTo: exportedTo,
+            sha256: snapshot.sha256, size: snapshot.size, uuid: snapshot.uuid, image: snapshot.image,
+            manifestDigest: snapshot.manifestDigest, platform: snapshot.platform, entries: snapshot.entries,
+            cached: cached, warnings: snapshot.warnings)
+    }
+}

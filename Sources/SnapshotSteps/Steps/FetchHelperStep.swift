@@ -1,0 +1,50 @@
+import Files
+import Glibc
+import HelperInterface
+import Sandbox
+
+/// Brings the helper into the sandbox. A right one that is there already is left alone.
+struct FetchHelperStep {
+    let environment: SnapshotEnvironment
+    let sandbox: SandboxHandle
+
+    func run() async throws {
+        try await translatingErrors {
+            let path = environment.helperPath
+            let wanted: String
+            do {
+                wanted = try await onOwnThread { try sha256(of: OpenFile(path, O_RDONLY)).hex }
+            } catch {
+                throw SnapshotError(
+                    .helper, "the helper that belongs beside snapwf cannot be read: \(error). Install snapwf again.")
+            }
+            if try await checksumInSandbox() != wanted {
+                try await environment.provider.writeFile(
+                    SandboxPaths.helper, mode: 0o755, contents: .hostFile(path), in: sandbox.id)
+                guard try await checksumInSandbox() == wanted else {
+                    throw SnapshotError(.helper, "the helper arrived damaged in the sandbox", retryable: true)
+                }
+            }
+            try await checkThatItStarts()
+        }
+    }
+
+    private func checksumInSandbox() async throws -> String? {
+        let output = try await environment.provider.run(["sha256sum", SandboxPaths.helper], in: sandbox.id)
+        guard output.exitCode == 0 else { return nil }
+        return output.text.split(separator: " ").first.map(String.init)
+    }
+
+    private func checkThatItStarts() async throws {
+        let output = try await environment.provider.run([SandboxPaths.helper, "--version"], in: sandbox.id)
+        guard output.exitCode == 0 else {
+            let said = output.errorText.split(separator: "\n").last.map { ": \($0)" } ?? ""
+            throw SnapshotError(
+                .helper,
+                """
+                the helper does not start in the sandbox (exit code \(output.exitCode))\(said). \
+                Build it with the Swift runtime linked in: make build
+                """)
+        }
+    }
+}

@@ -1,0 +1,129 @@
+import HelperInterface
+import Logging
+import OCI
+import Sandbox
+import Workflow
+
+/// The sandbox as the ledger knows it.
+struct SandboxHandle: Codable, Sendable {
+    var id: SandboxID
+    var name: String
+}
+
+/// Labels that tell whose a sandbox is. The only thing every provider echoes back, so never a secret in them.
+package enum SandboxLabel {
+    package static let run = "SNAPWF_RUN"
+    package static let generation = "SNAPWF_GENERATION"
+    package static let owner = "SNAPWF_OWNER"
+    package static let key = "SNAPWF_KEY"
+    package static let version = "SNAPWF_VERSION"
+}
+
+/// The sandbox of a run: found by its labels before it is created, killed when its scope ends.
+struct SandboxResource: DurableResource {
+    static let kind = "sandbox"
+
+    let environment: SnapshotEnvironment
+    let request: SnapshotRequest
+    let resolution: Resolution
+
+    private var provider: any SandboxProvider { environment.provider }
+
+    var limits: ResourceLimits {
+        ResourceLimits(createRetry: .exponential(attempts: 4, base: .milliseconds(500), cap: .seconds(15)))
+    }
+
+    func find(_ key: ResourceKey) async throws -> [SandboxHandle] {
+        try await translatingErrors {
+            try await provider.find(labels: identity(of: key)).filter(\.state.isAlive).map(SandboxHandle.init)
+        }
+    }
+
+    func create(_ key: ResourceKey) async throws -> SandboxHandle {
+        try await translatingErrors {
+            try await provider.check()
+            var labels = identity(of: key)
+            labels[SandboxLabel.key] = resolution.key
+            labels[SandboxLabel.version] = "\(SnapshotWorkflow.version)"
+            let spec = SandboxSpec(
+                name: "snapwf-\(key.runID)-g\(key.generation)", labels: labels, vcpus: request.vcpus,
+                memoryBytes: request.memoryBytes, diskBytes: request.diskBytes ?? estimatedDisk,
+                timeToLive: .seconds(request.timeToLive), inputs: try SandboxInputs(request).list)
+            let info = try await provider.create(spec)
+            for note in info.notes { environment.logger.debug("sandbox \(info.id): \(note)") }
+            return SandboxHandle(info)
+        }
+    }
+
+    func liveness(of handle: SandboxHandle, _ key: ResourceKey) async throws -> Liveness {
+        do {
+            guard let info = try await provider.get(handle.id) else { return .lost }
+            return info.state.isAlive ? .alive : .lost
+        } catch let error as SandboxError where error.isRetryable {
+            return .unknown
+        }
+    }
+
+    func release(_ handle: SandboxHandle, _ key: ResourceKey) async throws {
+        do {
+            try await provider.kill(handle.id)
+        } catch let error as SandboxError where error.code == .notFound || error.code == .ended {
+            return
+        }
+    }
+
+    func externalID(of handle: SandboxHandle) -> String { handle.id.rawValue }
+
+    private func identity(of key: ResourceKey) -> [String: String] {
+        [
+            SandboxLabel.owner: environment.owner,
+            SandboxLabel.run: key.runID.description,
+            SandboxLabel.generation: "\(key.generation)",
+        ]
+    }
+
+    /// Six times the compressed layers, the size asked for, and 2 GiB to work in.
+    private var estimatedDisk: UInt64 {
+        let (layers, overflow) = resolution.layerBytes.multipliedReportingOverflow(by: 6)
+        let (sum, carry) = (overflow ? .max : layers).addingReportingOverflow((request.size ?? 0) + (2 << 30))
+        return carry ? .max : sum
+    }
+}
+
+extension SandboxHandle {
+    fileprivate init(_ info: SandboxInfo) {
+        self.init(id: info.id, name: info.name)
+    }
+}
+
+/// What of this host a sandbox must see: the layout of an `oci:` reference, a file of certificates.
+struct SandboxInputs {
+    private static let layout = "/input/image"
+    private static let certificates = "/input/ca.pem"
+
+    let list: [ReadOnlyInput]
+    /// The image as the helper is told, pinned by digest.
+    private let layoutDirectory: String?
+
+    init(_ request: SnapshotRequest) throws {
+        var list: [ReadOnlyInput] = []
+        if case .layout(let directory, _, _) = try ImageReference(parsing: request.image).transport {
+            layoutDirectory = directory
+            list.append(ReadOnlyInput(hostPath: directory, guestPath: Self.layout))
+        } else {
+            layoutDirectory = nil
+        }
+        if let caFile = request.caFile {
+            list.append(ReadOnlyInput(hostPath: caFile, guestPath: Self.certificates))
+        }
+        self.list = list
+    }
+
+    func reference(for resolution: Resolution) -> String {
+        layoutDirectory == nil ? resolution.image : "oci:\(Self.layout)@\(resolution.manifestDigest)"
+    }
+
+    func caFile(for request: SnapshotRequest) -> String? {
+        request.caFile == nil ? nil : Self.certificates
+    }
+}

@@ -1,0 +1,170 @@
+import EXT4
+import Files
+import FoundationEssentials
+import Glibc
+import HelperInterface
+import Logging
+import OCI
+import RootFS
+import Synchronization
+
+/// One pull: resolve, convert, checksum, give the file its name.
+///
+/// Killed at any point, the output is either not there or whole; what was half done is called `.partial` (and the
+/// next pull to the same output starts it anew).
+@MainActor
+struct Pull {
+    var image: String
+    var output: String
+    var size: UInt64?
+    var platform: Platform
+    var report: Reporter
+    var logger: Logger
+    var options = RegistryOptions()
+    var credentialsFile: String?
+    var removesCredentialsFile = false
+
+    /// The pull failed, and what there was to say about it has been said.
+    struct Failed: Error {
+        let status: ExitStatus
+    }
+
+    init(
+        image: String, output: String, size: UInt64?, platform: Platform, report: Reporter, logger: Logger
+    ) {
+        self.image = image
+        self.output = output
+        self.size = size
+        self.platform = platform
+        self.report = report
+        self.logger = logger
+    }
+
+    func run() async throws(Failed) {
+        do {
+            try await pull()
+        } catch {
+            let (failure, status) = HelperFailure.describing(error, output: output)
+            report.failure(failure)
+            throw Failed(status: status)
+        }
+    }
+
+    private func pull() async throws {
+        let reference = try ImageReference(parsing: image)
+        let credentials = try await credentialStore(for: reference)
+        let sources = ImageSources(options: options, credentials: credentials, logger: logger)
+        do {
+            try await pull(reference, from: sources.source(for: reference))
+        } catch {
+            await sources.shutdown()
+            throw error
+        }
+        await sources.shutdown()
+    }
+
+    private func pull(_ reference: ImageReference, from source: any ImageSource) async throws {
+        report.progress(PullProgress(phase: .resolve, bytes: 0, total: 0))
+        let resolved = try await source.resolve(reference, platform: platform)
+        let key = SnapshotKey(
+            manifestDigest: resolved.manifestDigest.description, platform: resolved.platform.description, size: size)
+
+        // From here on this thread blocks. It is the main thread, which the cooperative pool does not need.
+        let file = try OutputFile(path: output)
+        do {
+            let result = try convert(resolved, key: key, source: source, into: file)
+            try file.publish(sidecar: encode(result))
+            report.result(result)
+        } catch {
+            file.discard()
+            throw error
+        }
+    }
+
+    private func convert(
+        _ resolved: ResolvedImage, key: SnapshotKey, source: any ImageSource, into file: borrowing OutputFile
+    ) throws -> PullResult {
+        let total = resolved.layers.reduce(UInt64(0)) { $0 &+ UInt64(clamping: $1.descriptor.size) }
+        let counter = LayerByteCounter(total: total, report: report)
+        let layers = resolved.layers.map { layer($0, source: source, counter: counter) }
+        let format = Format(
+            uuid: key.uuid, hashSeed: key.hashSeed, label: [], timestamp: resolved.created ?? 0, size: size)
+        let warnings = WarningList(report)
+        let converter = Converter(temporaryDirectory: parentDirectory(of: output), warn: { warnings.add($0) })
+        let summary = try converter.convert(layers: layers, into: file.descriptor, format: format)
+
+        report.progress(PullProgress(phase: .checksum, bytes: total, total: total))
+        let (digest, bytes) = try file.checksum()
+        return PullResult(
+            output: output, sha256: digest, size: bytes, uuid: uuidText(key.uuid), key: key.hex,
+            image: resolved.reference.description, manifestDigest: resolved.manifestDigest.description,
+            platform: resolved.platform.description,
+            entries: summary.directories + summary.files + summary.otherInodes + summary.hardLinks, layerBytes: total,
+            warnings: warnings.first, config: String(decoding: resolved.configBytes, as: UTF8.self))
+    }
+
+    private func layer(
+        _ layer: ImageLayer, source: any ImageSource, counter: LayerByteCounter
+    ) -> Layer {
+        let compression: Compression =
+            switch layer.compression {
+            case .none: .none
+            case .gzip: .gzip
+            case .zstd: .zstd
+            }
+        return Layer(
+            name: layer.descriptor.digest.description, compression: compression,
+            diffID: layer.diffID.algorithm == .sha256 ? layer.diffID.bytes : nil,
+            open: { try BlobLayerSource(source.openLayer(layer.descriptor), counter: counter) })
+    }
+
+    private func credentialStore(for reference: ImageReference) async throws -> any CredentialStore {
+        guard let credentialsFile else { return .dockerConfig(environment: environment()) }
+        let store = DockerConfigCredentials.file(credentialsFile)
+        guard removesCredentialsFile, let host = reference.registryHost else { return store }
+        let credentials = try await store.credentials(forRegistry: host)
+        try retryingInterrupts("remove the credentials file \(credentialsFile)") { unlink(credentialsFile) }
+        return FixedCredentials(credentials, forRegistry: host)
+    }
+
+    private func encode(_ result: PullResult) throws -> [UInt8] {
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
+        return Array(try encoder.encode(result)) + [UInt8(ascii: "\n")]
+    }
+}
+
+/// Gives the converter a verified blob, and counts what passes.
+private final class BlobLayerSource: LayerSource {
+    private let blob: any BlobReader
+    private let counter: LayerByteCounter
+
+    init(_ blob: any BlobReader, counter: LayerByteCounter) {
+        self.blob = blob
+        self.counter = counter
+    }
+
+    deinit { blob.close() }
+
+    func read(into buffer: UnsafeMutableRawBufferPointer) throws -> Int {
+        let count = try blob.read(into: buffer)
+        counter.add(count)
+        return count
+    }
+}
+
+/// Passes warnings on as they come and keeps the first ones for the result.
+private final class WarningList: Sendable {
+    private let report: Reporter
+    private let kept = Mutex<[String]>([])
+    private static let maximumKept = 100
+
+    init(_ report: Reporter) { self.report = report }
+
+    var first: [String] { kept.withLock { $0 } }
+
+    func add(_ warning: Warning) {
+        report.warning(warning.description)
+        kept.withLock { if $0.count < Self.maximumKept { $0.append(warning.description) } }
+    }
+}

@@ -1,0 +1,98 @@
+import ArgumentParser
+import EXT4
+import Glibc
+import HelperInterface
+import Logging
+import OCI
+import RootFS
+
+struct PullCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "pull",
+        abstract: "Unpacks an image into an ext4 file.",
+        discussion: """
+            The file appears under its name only when it is complete; until then it is called FILE.partial. \
+            The image's configuration and the result stand beside it as FILE.json.
+            """)
+
+    @Argument(help: "The image: a reference such as ghcr.io/acme/app:1.2, or oci:DIRECTORY[:TAG].")
+    var image: String
+
+    @Option(name: .shortAndLong, help: "The ext4 file to write.")
+    var output: String
+
+    @Option(help: "The size of the file system, such as 10GiB. Default: as small as the content allows.")
+    var size: ByteCount?
+
+    @Option(help: "The platform to choose from an index.")
+    var platform: PlatformArgument = .init(platform: .host)
+
+    @Option(help: "Credentials, in the form of docker's config.json. Default: docker's own.")
+    var credsFile: String?
+
+    @Flag(help: .hidden)
+    var removeCredsFile = false
+
+    @Option(name: .customLong("plain-http"), help: "A registry host that is spoken to without TLS. May be repeated.")
+    var plainHTTPHosts: [String] = []
+
+    @Option(help: "A PEM file of certificates to trust besides the system's.")
+    var caFile: String?
+
+    @Option(help: "How to report: auto, plain, json or none.")
+    var progress: ProgressMode = .auto
+
+    @MainActor
+    func run() async throws {
+        let report = Reporter(mode: progress)
+        var logger = Logger(label: "snapshot", factory: { StreamLogHandler.standardError(label: $0) })
+        logger.logLevel = .error
+        var pull = Pull(
+            image: image, output: output, size: size?.bytes, platform: platform.platform, report: report,
+            logger: logger)
+        pull.options.plainHTTPHosts = Set(plainHTTPHosts)
+        pull.options.caFile = caFile
+        pull.options.proxyEnvironment = environment()
+        pull.options.userAgent = "snapwf/0.1.0"
+        pull.credentialsFile = credsFile
+        pull.removesCredentialsFile = removeCredsFile
+        try await pull.run()
+    }
+}
+
+/// A number of bytes as people write it: `512MiB`, `10GB`, `1073741824`.
+struct ByteCount: ExpressibleByArgument {
+    let bytes: UInt64
+
+    init?(argument: String) {
+        guard let bytes = parseByteCount(argument) else { return nil }
+        self.bytes = bytes
+    }
+}
+
+struct PlatformArgument: ExpressibleByArgument {
+    let platform: Platform
+
+    init(platform: Platform) { self.platform = platform }
+
+    init?(argument: String) {
+        guard let platform = try? Platform(parsing: argument) else { return nil }
+        self.platform = platform
+    }
+
+    var defaultValueDescription: String { platform.description }
+}
+
+enum ProgressMode: String, ExpressibleByArgument, CaseIterable { case auto, plain, json, none }
+
+/// The process's environment as a dictionary.
+func environment() -> [String: String] {
+    var result: [String: String] = [:]
+    var entry = environ
+    while let text = entry.pointee {
+        let pair = String(cString: text).split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
+        if pair.count == 2 { result[String(pair[0])] = String(pair[1]) }
+        entry += 1
+    }
+    return result
+}

@@ -1,0 +1,30 @@
+import ArgumentParser
+import Glibc
+import HelperInterface
+
+/// The helper that works inside the sandbox: `snapshot pull <image> --output <file.ext4>`.
+@main
+struct SnapshotTool: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "snapshot",
+        abstract: "Turns an OCI image into a bootable ext4 image: no root, no mount, no temporary tree.",
+        version: "snapshot 0.1.0 (output format \(SnapshotKey.formatVersion))",
+        subcommands: [PullCommand.self])
+
+    static func main() async {
+        // A reader that went away must end the pull by an error, not by a signal that skips the clean-up.
+        signal(SIGPIPE, SIG_IGN)
+        do {
+            var command = try parseAsRoot()
+            if var asynchronous = command as? any AsyncParsableCommand {
+                try await asynchronous.run()
+            } else {
+                try command.run()
+            }
+        } catch let error as Pull.Failed {
+            Glibc.exit(error.status.rawValue)
+        } catch {
+            exit(withError: error)
+        }
+    }
+}

@@ -1,0 +1,109 @@
+import ArgumentParser
+import HelperInterface
+import SnapshotSteps
+import Workflow
+
+struct GCCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "gc",
+        abstract: "Ends what runs left behind: sandboxes nobody comes back for, half-made files, old records.",
+        discussion: "Safe from cron, at the same time as runs. Snapshots are never removed by it.")
+
+    @Flag(name: .customLong("dry-run"), help: "Say what would be removed, and why; change nothing.")
+    var dryRun = false
+
+    @Option(help: "How long an interrupted run keeps its sandbox.")
+    var grace = Span(seconds: 15 * 60)
+
+    @Option(help: "How long the records of finished runs are kept.")
+    var keepRuns = Span(seconds: 30 * 86_400)
+
+    @OptionGroup var options: GlobalOptions
+
+    @MainActor
+    func run() async throws {
+        let reporter = RunReporter(options: options, progress: .plain)
+        try await reporter.reportingErrors {
+            let session = try await Session.open(options)
+            let collector = GarbageCollector(
+                environment: session.environment, engine: session.engine, grace: .seconds(grace.seconds))
+            let plan = try await collector.plan()
+            if dryRun {
+                show(GarbageDocument(plan, outcomes: nil, runs: 0))
+                return
+            }
+            let outcomes = await collector.execute(plan)
+            let runs = try await session.engine.deleteFinishedRuns(olderThan: .seconds(keepRuns.seconds))
+            let document = GarbageDocument(plan, outcomes: outcomes, runs: runs)
+            show(document)
+            await session.engine.shutdown()
+            if document.items.contains(where: { $0.outcome == "failed" }) { throw Exit(.failed) }
+        }
+    }
+
+    private func show(_ document: GarbageDocument) {
+        let output = Terminal.standardOutput
+        if options.json {
+            output.write(JSONText.document(document))
+            return
+        }
+        for item in document.items {
+            let error = item.error.map { ": \($0)" } ?? ""
+            output.write("\(item.outcome) \(item.kind) \(item.id): \(item.reason)\(error)\n")
+        }
+        for kept in document.kept where options.verbose {
+            output.write("keep sandbox \(kept.id): \(kept.reason)\n")
+        }
+        guard !options.quiet else { return }
+        if document.runsDeleted > 0 { output.write("deleted the records of \(document.runsDeleted) finished runs\n") }
+        if document.items.isEmpty { Terminal.standardError.write("snapwf: nothing to remove\n") }
+    }
+}
+
+/// `snapwf gc --json`
+struct GarbageDocument: Encodable {
+    struct Item: Encodable {
+        let kind: String
+        let id: String
+        let reason: String
+        /// `would-remove`, `removed`, `spared` or `failed`.
+        let outcome: String
+        let error: String?
+    }
+    struct Kept: Encodable {
+        let id: String
+        let reason: String
+    }
+    let schema = 1
+    let items: [Item]
+    let kept: [Kept]
+    let runsDeleted: Int
+
+    init(_ plan: GarbagePlan, outcomes: [GarbageOutcome]?, runs: Int) {
+        if let outcomes {
+            items = outcomes.map { outcome in
+                switch outcome.result {
+                case .removed: Item(outcome.item, "removed")
+                case .spared(let why): Item(outcome.item, "spared", error: why)
+                case .failed(let why): Item(outcome.item, "failed", error: why)
+                }
+            }
+        } else {
+            items = plan.items.map { Item($0, "would-remove") }
+        }
+        kept = plan.kept.map { Kept(id: $0.id, reason: $0.reason) }
+        runsDeleted = runs
+    }
+}
+
+extension GarbageDocument.Item {
+    fileprivate init(_ item: GarbagePlan.Item, _ outcome: String, error: String? = nil) {
+        let kind =
+            switch item.subject {
+            case .sandbox: "sandbox"
+            case .ledgerEntry: "ledger-entry"
+            case .directory: "directory"
+            }
+        self.init(kind: kind, id: item.id, reason: item.reason, outcome: outcome, error: error)
+    }
+}

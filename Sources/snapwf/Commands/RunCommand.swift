@@ -1,0 +1,141 @@
+import ArgumentParser
+import Crypto
+import FoundationEssentials
+import Glibc
+import HelperInterface
+import OCI
+import SnapshotSteps
+import Workflow
+
+struct RunCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "run",
+        abstract: "Turns an image into a snapshot.",
+        discussion: """
+            The same run again answers from the catalog; while one runs it waits for that one; \
+            after an interruption it goes on with it.
+            """)
+
+    @Argument(help: "The image: a reference such as ghcr.io/acme/app:1.2, or oci:DIRECTORY[:TAG].")
+    var image: String
+
+    @Option(name: .shortAndLong, help: "Also put a copy of the ext4 file here.")
+    var output: String?
+
+    @Option(help: "The size of the file system, such as 10GiB. Default: as small as the content allows.")
+    var size: String?
+
+    @Option(help: "The platform to choose from an index, such as linux/arm64. Default: this machine's.")
+    var platform: String?
+
+    @Option(help: "Virtual processors of the sandbox.")
+    var vcpus: Int?
+
+    @Option(help: "Memory of the sandbox, such as 2GiB.")
+    var memory: String?
+
+    @Option(help: "Disk of the sandbox, such as 20GiB. Default: by the size of the image.")
+    var disk: String?
+
+    @Option(help: "How long the sandbox lives on when nobody looks after it.")
+    var ttl = Span(seconds: SnapshotRequest.defaultTimeToLive)
+
+    @Option(help: "Credentials, in the form of docker's config.json. Default: docker's own.")
+    var credsFile: String?
+
+    @Option(name: .customLong("plain-http"), help: "A registry host that is spoken to without TLS. May be repeated.")
+    var plainHTTPHosts: [String] = []
+
+    @Option(help: "A PEM file of certificates to trust besides the system's.")
+    var caFile: String?
+
+    @Flag(help: "Convert again, whatever runs or is in the catalog.")
+    var force = false
+
+    @Option(help: "How to tell progress on standard error: auto, tty, plain, json or none.")
+    var progress: ProgressMode = .auto
+
+    @OptionGroup var options: GlobalOptions
+
+    @MainActor
+    func run() async throws {
+        let reporter = RunReporter(options: options, progress: progress)
+        try await reporter.reportingErrors {
+            let request = try request()
+            let session = try await Session.open(options, onProgress: { reporter.show($0) })
+            let driver = RunDriver(session: session, reporter: reporter)
+            try await driver.run(request, label: requestLabel(request))
+        }
+    }
+
+    private func request() throws -> SnapshotRequest {
+        let reference: ImageReference
+        let wanted: Platform
+        do {
+            reference = try ImageReference(parsing: image).inAbsoluteForm()
+            wanted = try platform.map { text throws(OCIError) in try Platform(parsing: text) } ?? .host
+        } catch let error as OCIError {
+            throw SnapshotError(.usage, error.message)
+        }
+        var request = SnapshotRequest(
+            image: reference, platform: wanted, size: try bytes(size, "--size"),
+            exportPath: output.map(absolutePath), timeToLive: ttl.seconds)
+        guard ttl.seconds >= 30 else { throw SnapshotError(.usage, "--ttl must be at least 30s") }
+        request.vcpus = vcpus
+        request.memoryBytes = try bytes(memory, "--memory")
+        request.diskBytes = try bytes(disk, "--disk")
+        request.plainHTTPHosts = plainHTTPHosts
+        request.caFile = caFile.map(absolutePath)
+        request.credentialsFile = credsFile.map(absolutePath)
+        request.ignoresCatalog = force
+        for file in [request.caFile, request.credentialsFile].compactMap({ $0 }) where access(file, R_OK) != 0 {
+            throw SnapshotError(.usage, "\(file) cannot be read: \(String(cString: strerror(errno)))")
+        }
+        if let export = request.exportPath { try checkExport(export) }
+        return request
+    }
+
+    /// Before anything is downloaded: a place where no file can be made is no place.
+    private func checkExport(_ path: String) throws {
+        let directory = String(path[..<(path.lastIndex(of: "/") ?? path.startIndex)])
+        guard access(directory.isEmpty ? "/" : directory, W_OK | X_OK) == 0 else {
+            throw SnapshotError(
+                .usage, "--output \(path) cannot be written: \(directory): \(String(cString: strerror(errno)))")
+        }
+        var status = stat()
+        if stat(path, &status) == 0, status.st_mode & S_IFMT == S_IFDIR {
+            throw SnapshotError(.usage, "--output \(path) is a directory; name a file in it")
+        }
+    }
+
+    private func bytes(_ text: String?, _ flag: String) throws -> UInt64? {
+        guard let text else { return nil }
+        guard let bytes = parseByteCount(text) else {
+            throw SnapshotError(.usage, "\(flag) \(text) is no number of bytes: write 512MiB, 10GiB, 1073741824")
+        }
+        return bytes
+    }
+
+    private func absolutePath(_ path: String) -> String {
+        path.hasPrefix("/") ? path : FileManager.default.currentDirectoryPath + "/" + path
+    }
+
+    /// What makes two calls the same request.
+    private func requestLabel(_ request: SnapshotRequest) throws -> String {
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = [.sortedKeys]
+        return String(hexadecimal(SHA256.hash(data: try encoder.encode(request))).prefix(32))
+    }
+}
+
+extension ImageReference {
+    /// A layout's directory made absolute: the run may be resumed from somewhere else.
+    fileprivate func inAbsoluteForm() throws -> ImageReference {
+        guard case .layout(let directory, let tag, let digest) = transport, !directory.hasPrefix("/") else {
+            return self
+        }
+        let suffix = (tag.map { ":\($0)" } ?? "") + (digest.map { "@\($0)" } ?? "")
+        return try ImageReference(
+            parsing: "oci:" + FileManager.default.currentDirectoryPath + "/" + directory + suffix)
+    }
+}

@@ -1,0 +1,45 @@
+import ArgumentParser
+
+/// What every verb understands.
+struct GlobalOptions: ParsableArguments {
+    @Flag(help: "Print one JSON document on standard output.")
+    var json = false
+
+    @Flag(name: .shortAndLong, help: "Print only the snapshot's id (or, with --output, its path).")
+    var quiet = false
+
+    @Flag(name: .shortAndLong, help: "Say more on standard error.")
+    var verbose = false
+
+    func validate() throws {
+        guard !(json && quiet) else { throw ValidationError("--json and --quiet exclude each other.") }
+    }
+}
+
+/// How progress is told on standard error.
+enum ProgressMode: String, ExpressibleByArgument, CaseIterable { case auto, tty, plain, json, none }
+
+/// A span of time as people write it: `90s`, `15m`, `2h`, `7d`, `0`.
+struct Span: ExpressibleByArgument {
+    let seconds: Int
+
+    init(seconds: Int) { self.seconds = seconds }
+
+    init?(argument: String) {
+        let units: [Character: Int] = ["s": 1, "m": 60, "h": 3600, "d": 86_400]
+        var digits = Substring(argument)
+        var factor = 1
+        if let last = argument.last, let unit = units[last] {
+            factor = unit
+            digits = digits.dropLast()
+        }
+        guard !digits.isEmpty, digits.allSatisfy(\.isASCII), let number = Int(digits), number >= 0 else { return nil }
+        let (seconds, overflow) = number.multipliedReportingOverflow(by: factor)
+        guard !overflow, seconds <= 10 * 366 * 86_400 else { return nil }
+        self.seconds = seconds
+    }
+
+    var defaultValueDescription: String {
+        seconds % 60 == 0 ? "\(seconds / 60)m" : "\(seconds)s"
+    }
+}
