@@ -134,3 +134,22 @@ private func hexadecimal(_ bytes: some Sequence<UInt8>) -> String {
     }
     return String(decoding: text, as: UTF8.self)
 }
+
+extension Digest {
+    /// The digest itself: 32 bytes for SHA-256, 64 for SHA-512.
+    package var bytes: [UInt8] {
+        var bytes: [UInt8] = []
+        var high: UInt8?
+        for digit in hex.utf8 {
+            // The initialisers let nothing but lower-case hexadecimal digits pass.
+            let value = digit <= UInt8(ascii: "9") ? digit - UInt8(ascii: "0") : digit - UInt8(ascii: "a") + 10
+            if let first = high {
+                bytes.append(first << 4 | value)
+                high = nil
+            } else {
+                high = value
+            }
+        }
+        return bytes
+    }
+}
