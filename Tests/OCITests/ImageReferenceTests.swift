@@ -1,3 +1,4 @@
+import Foundation
 import Testing
 
 @testable import OCI
@@ -43,8 +44,8 @@ struct ImageReferenceTests {
         arguments: [
             ("", "empty"), ("Alpine", "lower case"), ("ghcr.io/Acme/app", "acme/app"), ("alpine:", "tag"),
             ("alpine:-x", "tag"), ("alpine:\(String(repeating: "x", count: 129))", "tag"),
-            ("alpine@sha256:abc", "64"), ("alpine@md5:abc", "algorithm"),
-            ("alpine@\(digest.uppercased())", "algorithm"),
+            ("alpine@sha256:abc", "64"), ("alpine@md5:abc", "sha512"),
+            ("alpine@\(digest.uppercased())", "sha512"),
             ("a//b", "lower case letters"), ("ghcr.io/", "lower case letters"), ("a..b/c", "host"),
             ("ghcr.io/a..b", "lower case letters"), ("ghcr.io/a___b", "lower case letters"),
             ("-a", "lower case letters"),
@@ -61,6 +62,33 @@ struct ImageReferenceTests {
             guard let error = error as? OCIError else { return false }
             return error.code == .invalidReference && error.message.contains(reason)
                 && !error.message.unicodeScalars.contains { $0.value == 0x1b }
+        }
+    }
+
+    @Test(
+        "a password in a reference is not repeated",
+        arguments: [
+            "https://ann:s3cret@ghcr.io/acme/app", "ann:s3cret@ghcr.io/acme/app",
+            "docker://ann:s3cret@ghcr.io/acme/app:1",
+            "docker-daemon:ann:s3cret@ghcr.io/acme",
+        ])
+    func passwords(written: String) async {
+        let error = await failure { try ImageReference(parsing: written) }
+        #expect(error?.code == .invalidReference)
+        #expect(error?.message.contains("s3cret") == false)
+        #expect(error?.message.contains("ghcr.io") == true)
+    }
+
+    @Test("a reference is stored as its text")
+    func coding() throws {
+        let references = [
+            try ImageReference(parsing: "oci:dir:v1@\(Self.digest)"), try ImageReference(parsing: "alpine"),
+        ]
+        let data = try JSONEncoder().encode(references)
+        #expect(String(decoding: data, as: UTF8.self).contains("\"oci:dir:v1@\(Self.digest)\""))
+        #expect(try JSONDecoder().decode([ImageReference].self, from: data) == references)
+        #expect(throws: DecodingError.self) {
+            try JSONDecoder().decode([ImageReference].self, from: Data(#"["A"]"#.utf8))
         }
     }
 

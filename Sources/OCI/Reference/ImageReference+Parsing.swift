@@ -12,22 +12,32 @@ extension ImageReference {
             throw OCIError(
                 .invalidReference, "\(excerpt(text)) is no image reference: it is too long or has control characters")
         }
+        let shown = Self.withoutPassword(text)
         switch Self.transportPrefix(of: text) {
         case nil:
-            try self.init(registryName: text[...], whole: text)
+            try self.init(registryName: text[...], whole: shown)
         case "docker://":
-            try self.init(registryName: text.dropFirst("docker://".count), whole: text)
+            try self.init(registryName: text.dropFirst("docker://".count), whole: shown)
         case "oci:":
-            try self.init(layoutName: text.dropFirst("oci:".count), whole: text)
+            try self.init(layoutName: text.dropFirst("oci:".count), whole: shown)
         case let other?:
             let scheme = other.hasPrefix("http")
             throw OCIError(
                 .invalidReference,
                 scheme
-                    ? "\(excerpt(text)) is a URL: write the image without \(other), as ghcr.io/acme/app:1.2"
+                    ? "\(excerpt(shown)) is a URL: write the image without \(other), as ghcr.io/acme/app:1.2"
                     : "the transport \(other) is not supported: use docker:// or oci:DIR "
-                        + "(skopeo copy \(printable(text)) oci:DIR:TAG makes the latter)")
+                        + "(skopeo copy \(printable(shown)) oci:DIR:TAG makes the latter)")
         }
+    }
+
+    /// For messages: a `user:password@` that somebody wrote out of habit is left out.
+    private static func withoutPassword(_ text: String) -> String {
+        guard let at = text.lastIndex(of: "@"), !text[at...].hasPrefix("@sha") else { return text }
+        let afterScheme = text.firstIndex(of: "/").map { text.index($0, offsetBy: 2, limitedBy: text.endIndex) } ?? nil
+        let start = text.contains("://") ? afterScheme ?? text.startIndex : text.startIndex
+        guard start < at, text[start..<at].contains(":") else { return text }
+        return "\(text[..<start])…\(text[at...])"
     }
 
     /// The transport that `text` begins with, as it is written; nil when there is none.
@@ -52,7 +62,7 @@ extension ImageReference {
             do {
                 digest = try Digest(parsing: String(rest[rest.index(after: at)...]))
             } catch {
-                throw invalid(error.message)
+                throw invalid("after '@' comes a digest: sha256:<64 hex digits>, sha512:<128 hex digits>")
             }
             rest = rest[..<at]
         }

@@ -8,7 +8,9 @@ internal import NIOHTTP1
 /// A connection that breaks is followed by one that asks for the rest (RFC 9110, 14: Range requests).
 struct BlobTransfer: Sendable {
     /// So much on one connection is progress: the count of failures in a row begins anew.
-    private static let progress: Int64 = 1 << 20
+    private static let progress: Int64 = 64 << 10
+    /// But a blob that takes more connections than this is given up.
+    private static let mostConnections = 1000
 
     let descriptor: Descriptor
     let name: String
@@ -36,6 +38,7 @@ struct BlobTransfer: Sendable {
 
     private func transferAll() async throws(RequestFailure) {
         var failures = 0
+        var connections = 0
         while true {
             // A reader that is busy elsewhere must not keep a connection open that the server then gives up.
             guard await pipe.waitForSpace() else { throw closed() }
@@ -47,7 +50,10 @@ struct BlobTransfer: Sendable {
                 if pipe.isClosed { throw closed() }
                 if pipe.received - before >= Self.progress { failures = 0 }
                 failures += 1
-                guard await repository.waitToRetry(name, failures: failures, failure: error) else {
+                connections += 1
+                guard connections < Self.mostConnections,
+                    await repository.waitToRetry(name, failures: failures, failure: error)
+                else {
                     throw RequestFailure(repository.final(error.error, failures: failures))
                 }
             }

@@ -69,6 +69,16 @@ final class ScriptedServer: Sendable {
 
     func requests(to path: String) -> [Request] { requests.filter { $0.path == path } }
 
+    /// Whether no client is connected any more, at the latest after some seconds.
+    func isLeftAlone() async throws -> Bool {
+        let end = ContinuousClock.now + .seconds(20)
+        while ContinuousClock.now < end {
+            if state.withLock({ $0.connections.isEmpty }) { return true }
+            try await Task.sleep(for: .milliseconds(10))
+        }
+        return false
+    }
+
     func stop() {
         state.withLock { state in
             guard !state.isStopped else { return }
