@@ -22,13 +22,22 @@ struct EntryAttributes {
         // Linux shows every symlink with all permissions.
         let mode = type == 0o120000 ? 0o777 : entry.mode
         var attributes = Attributes(
-            mode: type | mode, uid: entry.uid, gid: entry.gid, modified: entry.modified)
+            mode: type | mode, uid: entry.uid, gid: entry.gid, modified: Self.stored(entry.modified))
         for xattr in entry.xattrs {
             if let kept = try self.xattr(xattr, entry, type: type) { attributes.xattrs.append(kept) }
         }
-        try addACL(text: entry.accessACL, accessACLName, entry, to: &attributes)
-        try addACL(text: entry.defaultACL, defaultACLName, entry, to: &attributes)
+        addACL(text: entry.accessACL, accessACLName, entry, to: &attributes)
+        addACL(text: entry.defaultACL, defaultACLName, entry, to: &attributes)
         return attributes
+    }
+
+    /// The kernel clamps what ext4 cannot hold, and cuts the fraction off at either end of the range (inode.c,
+    /// timestamp_truncate), so that is what a runtime shows.
+    private static func stored(_ time: Timestamp) -> Timestamp {
+        let range: ClosedRange<Int64> = -(1 << 31)...0x3_7FFF_FFFF
+        guard time.seconds > range.lowerBound else { return Timestamp(seconds: range.lowerBound) }
+        guard time.seconds < range.upperBound else { return Timestamp(seconds: range.upperBound) }
+        return time
     }
 
     private func xattr(
@@ -49,8 +58,14 @@ struct EntryAttributes {
         }
         if Self.overlay.contains(where: { name.starts(with: $0) }) { return nil }
         if name == accessACLName || name == defaultACLName {
-            guard let list = AccessControlList(binary: xattr.value) else {
+            guard var list = AccessControlList(binary: xattr.value) else {
                 throw RootFSError(.archive, "the extended attribute \(printable(name)) is not a POSIX ACL")
+            }
+            // A runtime restores attributes and then permissions, so the mode has the last word.
+            if name == accessACLName {
+                list.adopt(mode: entry.mode)
+                // The mode says all of it, so the kernel stores no list.
+                if list.isMinimal { return nil }
             }
             return acl(list, name, entry, type: type)
         }
@@ -67,9 +82,11 @@ struct EntryAttributes {
         return xattr
     }
 
+    /// Adds a list that came as text. Tars set it after the permissions, so it has the last word; libarchive even
+    /// leaves the group's bits of the mode without the mask.
     private func addACL(
         text: [UInt8]?, _ name: [UInt8], _ entry: TarEntry, to attributes: inout Attributes
-    ) throws(RootFSError) {
+    ) {
         guard let text, !attributes.xattrs.contains(where: { $0.name == name }) else { return }
         guard let list = AccessControlList(text: text) else {
             log.warn(
@@ -77,11 +94,13 @@ struct EntryAttributes {
                 "the ACL \"\(printable(text.prefix(200)))\" is left out: it is malformed, or names users without ids")
             return
         }
-        if let xattr = acl(list, name, entry, type: attributes.mode & 0o170000) { attributes.xattrs.append(xattr) }
+        let type = attributes.mode & 0o170000
+        guard let xattr = acl(list, name, entry, type: type) else { return }
+        if name == accessACLName { attributes.mode = attributes.mode & ~0o777 | list.mode }
+        if !list.isMinimal || name == defaultACLName { attributes.xattrs.append(xattr) }
     }
 
-    /// nil where the kernel keeps no list: an access list that the mode says already, one of a symlink, a default list
-    /// of something else than a directory.
+    /// nil, with a warning, where the kernel keeps no list: of a symlink, or a default one of no directory.
     private func acl(
         _ list: AccessControlList, _ name: [UInt8], _ entry: TarEntry, type: UInt16
     ) -> ExtendedAttribute? {
@@ -89,10 +108,6 @@ struct EntryAttributes {
             log.warn(entry: entry.path, "the ACL \(printable(name)) is left out: the entry's type cannot have it")
             return nil
         }
-        guard name == accessACLName else { return ExtendedAttribute(name: name, value: list.binary) }
-        if list.isMinimal { return nil }
-        var list = list
-        list.adopt(mode: entry.mode)
         return ExtendedAttribute(name: name, value: list.binary)
     }
 }

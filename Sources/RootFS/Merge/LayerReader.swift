@@ -223,6 +223,9 @@ final class LayerReader {
                 .link,
                 "it is a hard link to \"\(printable(rawTarget))\", but \"\(printable(tree.paths.path(of: part)))\" is "
                     + "not a directory in this layer")
+        case .endless:
+            throw RootFSError(
+                .link, "it is a hard link to \"\(printable(rawTarget))\", a path with too many symlinks")
         case .missing(let last, let names):
             missing = components(of: last) + names + [name]
         case .node(let directory):

@@ -37,6 +37,8 @@ final class LayerTree {
         case node(Paths.NodeID)
         /// This part of the path is neither a directory nor a symlink.
         case blocked(Paths.NodeID)
+        /// Symlinks that lead to each other, or too many of them.
+        case endless
         /// The layer knows the first part only: its last node, and the names that should be below it.
         case missing(below: Paths.NodeID, [ArraySlice<UInt8>])
     }
@@ -101,9 +103,7 @@ final class LayerTree {
             }
             guard case .symbolicLink(let target) = inodes[id].body else { return .blocked(child) }
             symlinks += 1
-            guard symlinks <= Self.maximumSymlinks else {
-                throw RootFSError(.name, "the path leads through more than \(Self.maximumSymlinks) symlinks")
-            }
+            guard symlinks <= Self.maximumSymlinks else { return .endless }
             // Bounds the work that an archive can ask for by sending each of its entries through long symlinks.
             try budget.spend(entries: 0, metadataBytes: target.count)
             if target.first == UInt8(ascii: "/") { node = Paths.root }
@@ -118,6 +118,8 @@ final class LayerTree {
         case .blocked(let node):
             throw RootFSError(
                 .archive, "its parent \"\(printable(paths.path(of: node)))\" is not a directory in this layer")
+        case .endless:
+            throw RootFSError(.name, "its path leads through more than \(Self.maximumSymlinks) symlinks of this layer")
         case .node(let node):
             return node
         case .missing(var node, let names):
@@ -185,7 +187,7 @@ final class LayerTree {
     ) throws(RootFSError) {
         var node: Paths.NodeID
         switch try resolve(directory) {
-        case .blocked: return
+        case .blocked, .endless: return
         case .node(let found): node = found
         case .missing(let last, let names):
             // A mark makes no directory.

@@ -115,8 +115,21 @@ struct AccessControlList: Equatable {
     /// Whether it says no more than a file's mode does. The kernel stores no such access list.
     var isMinimal: Bool { entries.count == 3 }
 
-    /// Takes over what chmod(2) sets: the mode has the last word, as in a runtime that restores attributes and then
-    /// permissions (kernel: posix_acl_chmod; the group's bits go to the mask where there is one).
+    /// The permission bits of the mode that goes with the list: the mask stands for the group where there is one
+    /// (acl(5), "Correspondence between ACL entries and file permission bits").
+    var mode: UInt16 {
+        let group: Tag = entries.contains { $0.tag == .mask } ? .mask : .owningGroup
+        return entries.reduce(0) { mode, entry in
+            switch entry.tag {
+            case .owner: mode | entry.permissions << 6
+            case group: mode | entry.permissions << 3
+            case .other: mode | entry.permissions
+            default: mode
+            }
+        }
+    }
+
+    /// Takes over what chmod(2) sets (kernel: posix_acl_chmod).
     mutating func adopt(mode: UInt16) {
         let hasMask = entries.contains { $0.tag == .mask }
         for index in entries.indices {

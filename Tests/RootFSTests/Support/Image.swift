@@ -1,0 +1,94 @@
+import EXT4
+import Foundation
+import Glibc
+import Testing
+
+@testable import RootFS
+
+let testFormat = Format(
+    uuid: Array(0..<16), hashSeed: Array(16..<32), label: Array("test".utf8), timestamp: Int64(Oracle.timestamp))
+
+/// Collects what a conversion warns of.
+final class WarningList: Sendable {
+    private let lock = NSLock()
+    nonisolated(unsafe) private var found: [Warning] = []  // Only read and written under the lock.
+
+    var all: [Warning] { lock.withLock { found } }
+    func append(_ warning: Warning) { lock.withLock { found.append(warning) } }
+}
+
+/// Converts layers, the bottom one first, into an image file.
+@discardableResult
+func convert(
+    _ layers: [Layer], to image: Path, limits: Limits = Limits(), warnings: WarningList = WarningList()
+) throws -> ConversionSummary {
+    let descriptor = Int32(
+        try check(withPath(image) { open($0, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0o600) }, "open"))
+    defer { close(descriptor) }
+    let directory = Array(image[..<(image.lastIndex(of: UInt8(ascii: "/")) ?? 0)])
+    let converter = Converter(
+        limits: limits, temporaryDirectory: String(decoding: directory, as: UTF8.self),
+        warn: { warnings.append($0) })
+    return try converter.convert(layers: layers, into: descriptor, format: testFormat)
+}
+
+/// The error of converting layers, nowhere on disk; nil when there is an image.
+func refusal(_ layers: [Layer], limits: Limits = Limits()) throws -> RootFSError? {
+    let descriptor = try makeMemoryFile()
+    defer { close(descriptor) }
+    return failure { () throws(RootFSError) in
+        _ = try Converter(limits: limits, temporaryDirectory: FileManager.default.temporaryDirectory.path)
+            .convert(layers: layers, into: descriptor, format: testFormat)
+    }
+}
+
+/// What the kernel shows of an image that e2fsck has nothing to say about; without /lost+found.
+func inspect(_ image: Path, in workspace: Path) throws -> TreeSnapshot {
+    let fsck = try run(["e2fsck", "-fn", String(decoding: image, as: UTF8.self)])
+    // It reports its passes and the totals; anything else is a complaint.
+    let complaints = fsck.output.split(separator: "\n").filter {
+        !$0.hasPrefix("e2fsck ") && !$0.hasPrefix("Pass ") && !$0.contains(" files (")
+    }
+    #expect(fsck.status == 0 && complaints.isEmpty, "\(fsck.output)")
+    let mountPoint = workspace / "image-mount".utf8
+    try withPath(mountPoint) { _ = try check(mkdir($0, 0o755), "mkdir") }
+    defer { removeTree(mountPoint) }
+    var tree = try withImage(image, at: mountPoint) { try TreeSnapshot(mountPoint) }
+    tree.nodes[Array("lost+found".utf8)] = nil
+    return tree
+}
+
+/// Layers given as members, as overlayfs shows them and as a conversion does.
+struct Comparison: Sendable {
+    var expected: TreeSnapshot
+    var found: TreeSnapshot
+    var summary: ConversionSummary
+    var warnings: [Warning]
+    var accepted: [[Member]]
+
+    var differences: [String] { found.differences(from: expected) }
+
+    /// Whether the image has a path.
+    func has(_ path: String) -> Bool { found.nodes[Array(path.utf8)] != nil }
+}
+
+/// Extracts and converts the same layers.
+func compare(
+    _ layers: [[Member]], compression: @Sendable @escaping (Int) -> Compression = { _ in .none }
+) async throws -> Comparison {
+    try await inPrivateMounts {
+        try withTemporaryDirectory { workspace in
+            let oracle = try Oracle(in: workspace)
+            let accepted = try layers.map { try oracle.add($0) }
+            let encoded = accepted.enumerated().map { number, members in
+                Layer(TarBuilder.archive(members), compression(number), name: "layer-\(number)")
+            }
+            let warnings = WarningList()
+            let image = workspace / "image".utf8
+            let summary = try convert(encoded, to: image, warnings: warnings)
+            return Comparison(
+                expected: try oracle.merged(), found: try inspect(image, in: workspace), summary: summary,
+                warnings: warnings.all, accepted: accepted)
+        }
+    }
+}
