@@ -23,13 +23,13 @@ enum CommandScripts {
     private static let processStatus = """
         process_status() {
             state= start=
-            read -r line < "/proc/$1/stat" 2>/dev/null || return 1
+            read -r line 2> /dev/null < "/proc/$1/stat" || return 1
             set -- ${line##*) }
             state=$1 start=${20}
         }
         boot_id() {
             boot=-
-            read -r boot < /proc/sys/kernel/random/boot_id 2>/dev/null || boot=-
+            read -r boot 2> /dev/null < /proc/sys/kernel/random/boot_id || boot=-
         }
 
         """

@@ -1,4 +1,3 @@
-import CLinux
 import Glibc
 
 /// How a sandbox's processes see the world: the arguments for bwrap(1), the same for its init and every command.
@@ -59,18 +58,21 @@ struct Bubblewrap: Sendable {
         return ["--clearenv"] + merged.flatMap { ["--setenv", $0.key, $0.value] }
     }
 
-    /// Options for the sandbox's init. It ends with the shim: by PR_SET_PDEATHSIG, and by the end of `standard
-    /// input`, which covers the moments in which the former is not yet in force.
+    /// Options for the sandbox's init. It ends with the shim because the ``holder`` sees the end of its input, at
+    /// whatever moment that comes. Not by `--die-with-parent`: when bwrap dies before it has told its child to go on,
+    /// the child waits for ever (`child_wait_fd` in bubblewrap.c). For the same reason nothing that bwrap writes to in
+    /// that time may be a pipe of the shim.
     func initOptions(statusDescriptor: Int32) -> [String] {
         // Root needs no user namespace, but takes one where it may: there its capabilities mean nothing outside.
         [getuid() == 0 ? "--unshare-user-try" : "--unshare-user"]
             + ["--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try", "--hostname", "sandbox"]
-            + ["--cap-drop", "ALL", "--die-with-parent", "--new-session"]
-            + ["--json-status-fd", "\(statusDescriptor)"]
+            + ["--cap-drop", "ALL", "--new-session", "--json-status-fd", "\(statusDescriptor)"]
             + fileSystem + Self.environmentArguments([:]) + ["--chdir", "/work"]
     }
 
-    /// What the init runs: it says when everything is in place, and waits.
+    /// What the init runs: it says when everything is in place, and waits for the end of its input. Killed from
+    /// inside, it ends bwrap, which the shim sees; stopped from inside while the shim is killed from outside, it leaves
+    /// the sandbox to the next sweep.
     static let holder = ["/bin/sh", "-c", "echo up; read -r line; kill -KILL -1"]
 
     /// Options for a command beside the init. A command never outlives the thread that waits for it; what it
@@ -88,9 +90,7 @@ struct Bubblewrap: Sendable {
         guard !options.contains(where: { $0.utf8.contains(0) }) else {
             throw SandboxError(.invalidArgument, "a path or an environment variable holds a zero byte")
         }
-        let raw = clinux_memory_file()
-        guard raw >= 0 else { throw .system(-raw, "make a file in memory") }
-        let file = Descriptor(raw)
+        let file = try Descriptor.memoryFile()
         try SmallFile.write(file, options.flatMap { Array($0.utf8) + [0] }, path: "a file in memory")
         guard lseek(file.raw, 0, SEEK_SET) == 0 else { throw .system(errno, "rewind a file in memory") }
         return file

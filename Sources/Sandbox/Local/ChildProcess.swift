@@ -42,6 +42,18 @@ enum ChildProcess {
         return signal == 0 ? (status >> 8) & 0xFF : 128 + signal
     }
 
+    /// Waits for a child for a time, and then kills it with its process group.
+    ///
+    /// - Returns: its exit code, or 128 + n when signal n ended it.
+    static func reap(_ pid: Int32, patience: Duration) throws(SandboxError) -> Int32 {
+        let raw = clinux_pidfd_open(pid)
+        if raw >= 0 {
+            let process = Descriptor(raw)
+            if !waitReadable(process.raw, for: patience) { _ = kill(-pid, SIGKILL) }
+        }
+        return try reap(pid)
+    }
+
     private static func withCStrings<Result>(
         _ strings: [String],
         _ body: (UnsafePointer<UnsafeMutablePointer<CChar>?>) -> Result

@@ -30,12 +30,12 @@ extension LocalProvider {
             bubblewrap,
             [getuid() == 0 ? "--unshare-user-try" : "--unshare-user", "--unshare-pid", "--ro-bind", "/usr", "/usr"]
                 + ["--ro-bind-try", "/lib", "/lib", "--ro-bind-try", "/lib64", "/lib64", "--proc", "/proc"]
-                + ["--die-with-parent", "--", "/usr/bin/env", "true"],
+                + ["--", "/usr/bin/env", "true"],
             descriptors: [-1, -1, errors.write.raw]
         )
         let read = errors.readEnd()
         setNonBlocking(read.raw)
-        let code = try ChildProcess.reap(pid)
+        let code = try ChildProcess.reap(pid, patience: .seconds(20))
         guard code != 0 else { return }
         let text = String(decoding: drain(read.raw, limit: 2000), as: UTF8.self).trimmed
         throw SandboxError(.notPermitted, Self.advice(complaint: text, setting: Self.setting))

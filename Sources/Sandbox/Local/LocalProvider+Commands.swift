@@ -97,6 +97,9 @@ extension LocalProvider {
 }
 
 /// The namespaces of a sandbox, as bwrap wants them.
+///
+/// bwrap leaves the descriptors open in the command. They are worth nothing there: to enter a namespace takes
+/// privileges in it, and the command has none, neither in its own user namespace nor in one above.
 private struct Namespaces: ~Copyable {
     private let pidNamespace: Descriptor
     /// Owns the pid namespace. bwrap is briefly privileged in it; None when that is our own (root without a user

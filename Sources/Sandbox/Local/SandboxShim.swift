@@ -6,8 +6,8 @@ import Glibc
 /// Holds the sandbox's lock, starts its init, keeps the time to live, and returns when the sandbox is over.
 /// Not for people: it needs descriptor 3, the lock that the provider hands to it.
 ///
-/// Killed with KILL, its sandbox ends too: the init is killed with its parent, the holder inside sees the end of its
-/// input, and a later ``LocalProvider/sweep()`` kills what should still be there.
+/// Killed with KILL, its sandbox ends too: the holder inside sees the end of its input, and a later
+/// ``LocalProvider/sweep()`` kills what should still be there.
 package func runSandboxShim(directory: String) -> Int32 {
     let directory = SandboxDirectory(path: directory)
     do {
@@ -93,10 +93,11 @@ private struct SandboxShim {
         let input = try Pipe()
         let output = try Pipe()
         let errors = try Pipe()
-        let status = try Pipe()
+        // A file and not a pipe: a write to it succeeds even when this process is gone.
+        let status = try Descriptor.memoryFile()
         let monitor = try ChildProcess.start(
             bubblewrap, ["--args", "3", "--"] + Bubblewrap.holder,
-            descriptors: [input.read.raw, output.write.raw, errors.write.raw, options.raw, status.write.raw]
+            descriptors: [input.read.raw, output.write.raw, errors.write.raw, options.raw, status.raw]
         )
         let raw = clinux_pidfd_open(monitor)
         guard raw >= 0 else { throw .system(-raw, "open process \(monitor)") }
@@ -104,16 +105,16 @@ private struct SandboxShim {
         let holder = input.writeEnd()
         let said = output.readEnd()
         let complaints = errors.readEnd()
-        let told = status.readEnd()
         setNonBlocking(complaints.raw)
         do throws(SandboxError) {
-            let identity = try awaitInit(output: said.raw, status: told.raw)
+            let identity = try awaitInit(output: said.raw, status: status.raw)
             return Running(
                 monitor: monitor, monitorProcess: monitorProcess, identity: identity, holder: holder,
                 complaints: complaints
             )
         } catch {
-            _ = Glibc.kill(monitor, SIGKILL)
+            // The group: the init may be waiting for a bwrap that is dead. Not reaped, so the number is still its own.
+            _ = Glibc.kill(-monitor, SIGKILL)
             _ = try ChildProcess.reap(monitor)
             let text = String(decoding: drain(complaints.raw, limit: 2000), as: UTF8.self)
                 .replacing("\n", with: " ")
@@ -123,7 +124,6 @@ private struct SandboxShim {
 
     /// Waits until the shell inside said that it is up: then the namespaces are complete and can be entered.
     private func awaitInit(output: Int32, status: Int32) throws(SandboxError) -> ProcessIdentity {
-        setNonBlocking(status)
         let end = SteadyClock.now() + Self.startPatience
         guard waitReadable(output, for: end - SteadyClock.now()) else {
             throw SandboxError(.unavailable, "bubblewrap did not start within \(Self.startPatience)")
@@ -132,7 +132,7 @@ private struct SandboxShim {
         guard retrying({ read(output, &byte, 1) }) == 1 else {
             throw SandboxError(.unavailable, "bubblewrap could not make the sandbox")
         }
-        guard let pid = integer(named: "child-pid", inStatus: drain(status, limit: 4096)),
+        guard let pid = integer(named: "child-pid", inStatus: SmallFile.readStart(status)),
             let identity = try ProcessIdentity(of: pid)
         else {
             throw SandboxError(.unavailable, "bubblewrap did not tell the process of the sandbox")

@@ -16,6 +16,13 @@ struct Descriptor: ~Copyable, Sendable {
 
     static var none: Descriptor { Descriptor(-1) }
 
+    /// An anonymous file in memory.
+    static func memoryFile() throws(SandboxError) -> Descriptor {
+        let raw = clinux_memory_file()
+        guard raw >= 0 else { throw .system(-raw, "make a file in memory") }
+        return Descriptor(raw)
+    }
+
     /// Opens a file close-on-exec.
     static func open(_ path: String, _ flags: Int32, mode: mode_t = 0o600) throws(SandboxError) -> Descriptor {
         let raw = retrying { Glibc.open(path, flags | O_CLOEXEC, mode) }
@@ -104,6 +111,13 @@ enum SmallFile {
             }
             bytes += chunk[..<count]
         }
+    }
+
+    /// The first bytes of a file, wherever it is read or written now.
+    static func readStart(_ descriptor: Int32) -> [UInt8] {
+        var bytes = [UInt8](repeating: 0, count: 4096)
+        let count = retrying { pread(descriptor, &bytes, bytes.count, 0) }
+        return Array(bytes.prefix(max(0, count)))
     }
 
     /// Replaces a file at once: whoever reads sees the old bytes or the new ones.
