@@ -87,37 +87,26 @@ extension Digest: Codable {
 
 /// A digest in the making, for bytes that come in pieces.
 package struct DigestHasher {
-    private enum State {
-        case sha256(SHA256)
-        case sha512(SHA512)
-    }
-
-    private var state: State
+    // Exactly one is there. Two optionals and no enumeration: their state is hashed in place, without a copy.
+    private var sha256: SHA256?
+    private var sha512: SHA512?
 
     package init(algorithm: Digest.Algorithm) {
         switch algorithm {
-        case .sha256: state = .sha256(SHA256())
-        case .sha512: state = .sha512(SHA512())
+        case .sha256: sha256 = SHA256()
+        case .sha512: sha512 = SHA512()
         }
     }
 
     package mutating func update(_ bytes: UnsafeRawBufferPointer) {
-        switch state {
-        case .sha256(var hasher):
-            hasher.update(bufferPointer: bytes)
-            state = .sha256(hasher)
-        case .sha512(var hasher):
-            hasher.update(bufferPointer: bytes)
-            state = .sha512(hasher)
-        }
+        sha256?.update(bufferPointer: bytes)
+        sha512?.update(bufferPointer: bytes)
     }
 
     /// The digest of everything seen so far; the hasher can go on afterwards.
     package func finalize() -> Digest {
-        switch state {
-        case .sha256(let hasher): Digest(algorithm: .sha256, bytes: hasher.finalize())
-        case .sha512(let hasher): Digest(algorithm: .sha512, bytes: hasher.finalize())
-        }
+        if let sha512 { return Digest(algorithm: .sha512, bytes: sha512.finalize()) }
+        return Digest(algorithm: .sha256, bytes: (sha256 ?? SHA256()).finalize())
     }
 }
 

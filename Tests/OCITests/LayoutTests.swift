@@ -49,7 +49,7 @@ struct LayoutTests {
         #expect(resolved.layers.map(\.descriptor.digest) == image.layers.map(\.digest))
         for layer in resolved.layers {
             let bytes = try await readAll(try source().openLayer(layer.descriptor), piece: 999)
-            #expect(bytes == image.blobs[layer.descriptor.digest])
+            #expect(Digest.sha256(of: bytes) == layer.descriptor.digest)
         }
     }
 

@@ -298,7 +298,7 @@ struct ChallengeTests {
             let bytes = (0..<Int.random(in: 0...40, using: &generator)).map { _ in
                 alphabet[Int.random(in: 0..<alphabet.count, using: &generator)]
             }
-            #expect(Challenge.parse([String(decoding: bytes, as: UTF8.self)]).count <= 40)
+            if Challenge.parse([String(decoding: bytes, as: UTF8.self)]).count > 40 { Issue.record("\(bytes)") }
         }
     }
 }

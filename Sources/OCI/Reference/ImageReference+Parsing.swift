@@ -106,9 +106,9 @@ extension ImageReference {
     private static func splitHost(_ name: Substring) -> (host: String, repository: String) {
         guard let slash = name.firstIndex(of: "/") else { return ("docker.io", String(name)) }
         let first = name[..<slash]
-        let isHost =
-            first == "localhost" || first.contains { $0 == "." || $0 == ":" } || first.contains(where: \.isUppercase)
-        guard isHost else { return ("docker.io", String(name)) }
+        guard first == "localhost" || first.contains(where: { $0 == "." || $0 == ":" }) else {
+            return ("docker.io", String(name))
+        }
         return (first.lowercased(), String(name[name.index(after: slash)...]))
     }
 

@@ -16,10 +16,11 @@ struct RegistryAnswer: Error, Sendable {
         var details: String?
     }
 
-    init(_ answer: RegistryTransport.Answer) async {
+    /// - Parameter limit: how long the text of the answer may take.
+    init(_ answer: RegistryTransport.Answer, within limit: Duration) async {
         status = answer.status
         retryAfter = answer.retryAfter
-        let bytes = await answer.errorText()
+        let bytes = await answer.errorText(within: limit)
         var entry: Body.Entry?
         do throws(OCIError) {
             let body = try decodeJSON(Body.self, bytes, what: "the answer")

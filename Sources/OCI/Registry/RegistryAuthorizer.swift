@@ -156,7 +156,9 @@ actor RegistryAuthorizer {
         let answer = try await withDeadline(transport.options.timeouts.document, what) {
             () async throws(RequestFailure) -> Result<[UInt8], RegistryAnswer> in
             let answer = try await transport.send(request)
-            guard answer.isSuccess else { return .failure(await RegistryAnswer(answer)) }
+            guard answer.isSuccess else {
+                return .failure(await RegistryAnswer(answer, within: transport.options.timeouts.head))
+            }
             return .success(try await answer.document(limit: Self.tokenSizeLimit, what: what))
         }
         switch answer {

@@ -31,18 +31,16 @@ struct RegistryRepository: Sendable {
         while true {
             let answer = try await transport.send(request)
             if answer.isSuccess { return answer }
+            let words = await RegistryAnswer(answer, within: options.timeouts.head)
             // Storage behind a redirect may say 401 as well; that is no question for the registry's credentials.
-            guard answer.status == 401, answer.address.origin == address.origin else {
-                throw failure(await RegistryAnswer(answer))
-            }
-            let challenges = Challenge.parse(answer.response.headers["www-authenticate"])
+            guard answer.status == 401, answer.address.origin == address.origin else { throw failure(words) }
             guard !isFresh else {
                 let refused = await authorizer.refused()
-                throw RequestFailure(
-                    refused.error.code, refused.error.message + (await RegistryAnswer(answer)).ownWords)
+                throw RequestFailure(refused.error.code, refused.error.message + words.ownWords)
             }
             request.authorization = try await authorizer.authorization(
-                answering: challenges, rejected: request.authorization)
+                answering: Challenge.parse(answer.response.headers["www-authenticate"]),
+                rejected: request.authorization)
             isFresh = true
         }
     }

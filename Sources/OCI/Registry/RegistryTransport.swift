@@ -72,20 +72,26 @@ final class RegistryTransport: Sendable {
             else {
                 return Answer(response: response, address: address)
             }
-            guard let next = WebAddress(location, relativeTo: address) else {
-                throw RequestFailure(
-                    .invalidResponse, "\(address.redacted) redirects to something that is no web address")
-            }
-            if address.origin.isEncrypted, !next.origin.isEncrypted, !options.mayUsePlainHTTP(next.origin) {
-                throw RequestFailure(
-                    .invalidResponse,
-                    "\(address.redacted) redirects to \(next.redacted), which is not encrypted: refused")
-            }
+            let next = try target(ofRedirect: location, from: address)
             if next.origin != address.origin { authorization = nil }
             address = next
         }
         throw RequestFailure(
             .invalidResponse, "\(request.address.redacted) redirects more than \(Self.mostRedirects) times")
+    }
+
+    /// Where a redirect leads: never from encryption to none, unless the options allow it for that host.
+    func target(ofRedirect location: String, from address: WebAddress) throws(RequestFailure) -> WebAddress {
+        guard let next = WebAddress(location, relativeTo: address) else {
+            throw RequestFailure(
+                .invalidResponse, "\(address.redacted) redirects to something that is no web address")
+        }
+        if address.origin.isEncrypted, !next.origin.isEncrypted, !options.mayUsePlainHTTP(next.origin) {
+            throw RequestFailure(
+                .invalidResponse,
+                "\(address.redacted) redirects to \(next.redacted), which is not encrypted: refused")
+        }
+        return next
     }
 
     private func exchange(
@@ -190,18 +196,18 @@ extension RegistryTransport.Answer {
         return bytes
     }
 
-    /// The beginning of an answer that is an error already; what cannot be read is left out.
-    func errorText() async -> [UInt8] {
-        var bytes: [UInt8] = []
-        do {
-            for try await piece in response.body {
-                bytes += piece.readableBytesView.prefix(64 << 10 - bytes.count)
-                if bytes.count >= 64 << 10 { break }
+    /// The text of an answer that is an error already; nothing when it is too long or does not come.
+    ///
+    /// Read also where nobody wants to know it: a connection whose answer was read can be used again.
+    func errorText(within limit: Duration) async -> [UInt8] {
+        do throws(RequestFailure) {
+            return try await withDeadline(limit, "the answer") { () async throws(RequestFailure) -> [UInt8] in
+                try await document(limit: 64 << 10, what: "the answer")
             }
         } catch {
             // The status line has said what matters.
+            return []
         }
-        return bytes
     }
 
     /// `Content-Length`, when there is one that is a number.
