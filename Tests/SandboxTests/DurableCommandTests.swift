@@ -104,6 +104,28 @@ struct DurableCommandTests {
         }
     }
 
+    @Test("runs once although its launch is repeated")
+    func launchedOnce() async throws {
+        try await with { runner, root, id in
+            let home = "/work/.commands/k"
+            let claim = ShortCommand.shell(CommandScripts.claim, [home, "mine"])
+            #expect(try await root.provider.run(claim, in: id).exitCode == 0)
+            let command = DurableCommand(key: "k", script: "echo run >> /work/runs; sleep 0.2")
+            let script = CommandScripts.run(command, secrets: "")
+            try await root.provider.writeFile(
+                home + "/run.sh", mode: 0o600, contents: .bytes(Array(script.utf8)), in: id
+            )
+            let launch = ShortCommand.shell(CommandScripts.launch, [home, "mine"])
+            let codes = try await withThrowingTaskGroup(of: Int32.self) { group in
+                for _ in 1...4 { group.addTask { try await root.provider.run(launch, in: id).exitCode } }
+                return try await group.reduce(into: []) { $0.append($1) }
+            }
+            #expect(codes.sorted() == [0, 75, 75, 75])
+            #expect(try await finish(runner, "k").outcome == .finished(exitCode: 0))
+            #expect(text(try await root.provider.readFile("/work/runs", limit: 100, in: id)) == "run\n")
+        }
+    }
+
     @Test("loses no byte of a long log, whatever the offset it is read from")
     func longLog() async throws {
         try await with { runner, _, _ in

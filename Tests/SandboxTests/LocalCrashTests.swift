@@ -218,6 +218,28 @@ struct LocalCrashTests {
         }
     }
 
+    @Test("does not keep a command whose client was killed, but what it moved into a session of its own")
+    func clientOfCommandDies() async throws {
+        try await TestRoot.with { root in
+            let id = try await root.provider.create(root.spec()).id
+            let script = "setsid sleep 4741 </dev/null >/dev/null 2>&1 & echo $$ > /work/pid; exec sleep 4742"
+            let client = try ChildProcess.start(
+                TestRoot.hostProgram, ["run", root.sandboxes, id.rawValue, "sh", "-c", script],
+                descriptors: [-1, -1, -1]
+            )
+            try await eventually("the command did not start") {
+                try await root.provider.run(["test", "-s", "/work/pid"], in: id).exitCode == 0
+            }
+            #expect(kill(client, SIGKILL) == 0)
+            #expect(try await onOwnThread { try ChildProcess.reap(client) } == 137)
+            try await eventually("the command of a dead client goes on") {
+                try await root.provider.run(.shell("kill -0 $(cat /work/pid)"), in: id).exitCode != 0
+            }
+            let left = try await root.provider.run(.shell("cat /proc/[0-9]*/cmdline | tr '\\0' ' '"), in: id).text
+            #expect(left.contains("sleep 4741"))
+        }
+    }
+
     @Test("works for an ordinary user, whom it gives no power")
     func ordinaryUser() async throws {
         // Not somebody: an id that no account has.
@@ -238,7 +260,10 @@ struct LocalCrashTests {
             let made = try await run(["create", place, "u1", "300"])
             let id = made.text.trimmed
             #expect(made.exitCode == 0, "\(made.text)")
-            let script = "id -u; cat /proc/self/status; echo x > /work/f; ls -A /; setsid sleep 4740 >/dev/null 2>&1 &"
+            let script = """
+                id -u; cat /proc/self/status; setsid sleep 4740 >/dev/null 2>&1 &
+                mkdir -p /work/a/b && echo x > /work/a/b/c && chmod 000 /work/a/b/c /work/a/b && chmod 500 /work/a
+                """
             let output = try await run(["run", place, id, "sh", "-c", script])
             #expect(output.exitCode == 0)
             if isRoot { #expect(output.text.hasPrefix("54321\n")) }

@@ -146,6 +146,17 @@ struct LocalProviderTests {
         }
     }
 
+    @Test("does not show half a file when its writer died")
+    func halfFile() async throws {
+        try await TestRoot.with { root in
+            let id = try await root.provider.create(root.spec()).id
+            var command = ShortCommand.shell(LocalProvider.writeScript, ["/work/f", "600", "random", "10"])
+            command.standardInput = Array("12345".utf8)
+            #expect(try await root.provider.run(command, in: id).exitCode != 0)
+            #expect(try await root.provider.run(["ls", "-A", "/work"], in: id).text == "")
+        }
+    }
+
     @Test("refuses what could never be right")
     func refusals() async throws {
         try await TestRoot.with { root in

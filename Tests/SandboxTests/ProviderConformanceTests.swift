@@ -209,7 +209,7 @@ struct ProviderConformanceTests {
 
     @Test("ends everything when the time to live passes", arguments: ProviderUnderTest.allCases)
     func timeToLive(_ subject: ProviderUnderTest) async throws {
-        try await subject.withSandbox(timeToLive: .seconds(1)) { provider, id in
+        try await subject.withSandbox(timeToLive: .seconds(5)) { provider, id in
             try await eventually("the sandbox outlives its time to live") {
                 try await provider.get(id)?.state.isAlive != true
             }
@@ -220,9 +220,10 @@ struct ProviderConformanceTests {
 
     @Test("takes a later and an earlier expiry", arguments: ProviderUnderTest.allCases)
     func changedTimeToLive(_ subject: ProviderUnderTest) async throws {
-        try await subject.withSandbox(timeToLive: .seconds(2)) { provider, id in
+        try await subject.withSandbox(timeToLive: .seconds(6)) { provider, id in
+            let first = try #require(try await provider.get(id)?.expiresAt)
             try await provider.setTimeToLive(.seconds(500), of: id)
-            try await Task.sleep(for: .seconds(3))
+            try await eventually("time stands still") { UnixTime.now() > first.advanced(by: .seconds(2)) }
             #expect(try await provider.run(["true"], in: id).exitCode == 0)
             try await provider.setTimeToLive(.milliseconds(200), of: id)
             try await eventually("the earlier expiry was not seen") {

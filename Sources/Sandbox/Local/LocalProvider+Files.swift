@@ -32,7 +32,7 @@ extension LocalProvider {
     }
 
     /// $1 path, $2 mode, $3 a random name, $4 the size: a writer that died gave fewer bytes.
-    private static let writeScript = """
+    static let writeScript = """
         set -e
         umask 022
         [ ! -d "$1" ] || { echo "$1 is a directory" >&2; exit 1; }

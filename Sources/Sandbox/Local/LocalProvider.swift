@@ -4,6 +4,7 @@ import Glibc
 ///
 /// No daemon: each sandbox has a small shim process that outlives its maker, holds the sandbox's lock, keeps its
 /// time to live, and ends everything in it. The network is the host's, abstract Unix sockets included.
+/// Better made by an ordinary user: to a daemon behind such a socket, the processes of root's sandbox are root.
 package struct LocalProvider: SandboxProvider {
     package struct Configuration: Sendable {
         /// Holds one directory a sandbox. Made when missing, mode 0700. On a file system of this machine.

@@ -43,9 +43,8 @@ struct ProcessIdentity: Hashable, Sendable {
     /// A descriptor for exactly this process, or `nil` when it is gone.
     ///
     /// The descriptor is opened first and the identity is checked afterwards: a pid given anew in between shows
-    /// another start time, and one given anew later does not concern the descriptor.
+    /// another start time, and one given anew later does not concern the descriptor. The boot id is compared as well.
     func open() throws(SandboxError) -> Descriptor? {
-        guard try bootID == Self.currentBootID() else { return nil }
         let raw = clinux_pidfd_open(pid)
         if raw == -ESRCH { return nil }
         guard raw >= 0 else { throw .system(-raw, "open process \(pid)") }
