@@ -39,7 +39,7 @@ struct StepTests {
                 }
             }
             let handle = try await first.start(script, input: "")
-            while world.count("two") == 0 { await Task.yield() }
+            try await until { world.count("two") > 0 }
             await first.interrupt()
             #expect(await code { _ = try await handle.result() } == .interrupted)
             #expect(try await first.run(handle.id)?.status == .interrupted)

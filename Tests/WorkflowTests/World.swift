@@ -159,3 +159,12 @@ func code(_ body: () async throws -> Void) async -> WorkflowError.Code? {
         return (error as? WorkflowError)?.code
     }
 }
+
+/// Waits until the condition holds, at most half a minute.
+func until(_ condition: () async throws -> Bool) async throws {
+    let deadline = ContinuousClock.now.advanced(by: .seconds(30))
+    while try await !condition() {
+        guard ContinuousClock.now < deadline else { throw Glitch(what: "waiting for half a minute") }
+        try await Task.sleep(for: .milliseconds(1))
+    }
+}

@@ -7,7 +7,9 @@ extension EngineCore {
             execution.cancel()
             return true
         }
-        return await store.isHeld(id)
+        if await store.isHeld(id) { return true }
+        // Its holder may have been so quick that it is over already.
+        return try await store.run(id)?.recordedStatus.isFinished ?? false
     }
 
     func plan(_ id: RunID) async throws -> ResumePlan {

@@ -17,6 +17,7 @@ extension EngineCore {
         // Without a dedup key nothing can stand in the way: the workflow begins at once and its first intent takes the
         // run's row along into one commit. With one, nothing of the workflow may run before the key is ours.
         let isAlone = dedupKey == nil
+        if isAlone { try adopt(execution) }
         let promise = Promise<Result<Creation, any Error>>()
         store.create(run, owner: owner(), urgency: isAlone ? .withNext : .now) { result in
             switch result {
@@ -26,15 +27,19 @@ extension EngineCore {
             }
             promise.fulfil(result)
         }
-        if isAlone { try begin(execution, workflow, input) }
+        if isAlone { begin(execution, workflow, input) }
         switch try await promise.value().get() {
         case .existing(let record):
             return existing(record, as: W.self)
         case .created(let claim):
             do {
                 try execution.pass("run", "create", .after)
-                if !isAlone { try begin(execution, workflow, input) }
+                if !isAlone {
+                    try adopt(execution)
+                    begin(execution, workflow, input)
+                }
             } catch {
+                // The run is on disk and nobody executes it: it can be resumed.
                 await store.relinquish(claim, isOver: false)
                 throw error
             }
@@ -72,7 +77,8 @@ extension EngineCore {
         do {
             try pass(CrashPoint(subject: "run", moment: "claim", edge: .after))
             if claimed.record.cancelRequestedAt != nil { execution.cancel() }
-            try begin(execution, workflow, input)
+            try adopt(execution)
+            begin(execution, workflow, input)
         } catch {
             await store.relinquish(claimed.claim, isOver: false)
             throw error
@@ -80,8 +86,7 @@ extension EngineCore {
         return handle(execution, decode: decode)
     }
 
-    private func begin<W: WorkflowDefinition>(_ execution: RunExecution, _ workflow: W, _ input: W.Input) throws {
-        try adopt(execution)
+    private func begin<W: WorkflowDefinition>(_ execution: RunExecution, _ workflow: W, _ input: W.Input) {
         execution.begin { [self] context in
             let output = try await workflow.run(input, in: context)
             return try encode(output, what: "the output of workflow '\(W.name)'")

@@ -171,9 +171,16 @@ final class EngineCore: Sendable {
         return text
     }
 
+    /// The kernel's name of this host; no name service is asked.
+    private static let host: String = {
+        var buffer = [CChar](repeating: 0, count: 256)
+        guard gethostname(&buffer, buffer.count - 1) == 0 else { return "unknown" }
+        return String(decoding: buffer.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+    }()
+
     func owner() -> RunOwner {
         RunOwner(
-            description: configuration.ownerDescription, pid: getpid(), host: ProcessInfo.processInfo.hostName,
+            description: configuration.ownerDescription, pid: getpid(), host: Self.host,
             since: Timestamp(clock.now()).date)
     }
 }

@@ -38,13 +38,13 @@ struct ResourceScope<R: DurableResource> {
 
     func value<T: Sendable>(of body: (RunContext, R.Handle) async throws -> T) async throws -> T {
         try execution.admit(name, as: "resource", in: outer)
-        var entry = execution.recordedResources.last { $0.scope == outer.path && $0.name == name }
+        var entry = try await enterRecorded()
         while true {
             let incarnation: Incarnation
-            switch try await enter(entry) {
+            switch entry {
             case .entered(let entered): incarnation = entered
             case .over(let generation):
-                entry = try next(after: generation)
+                entry = try await create(generation: try next(after: generation))
                 continue
             }
             let result: Result<T, any Error>
@@ -58,7 +58,7 @@ struct ResourceScope<R: DurableResource> {
             case .leave: return try result.get()
             case .nextGeneration:
                 execution.forgetNames(in: incarnation.scope.path)
-                entry = try next(after: incarnation.key.generation)
+                entry = .over(generation: incarnation.key.generation)
             }
         }
     }
@@ -71,24 +71,20 @@ struct ResourceScope<R: DurableResource> {
         case over(generation: Int)
     }
 
-    /// A stand-in for the entry of the next generation: nothing is recorded of it yet.
-    private func next(after generation: Int) throws -> ResourceRecord? {
+    private func next(after generation: Int) throws -> Int {
         guard generation < resource.limits.maximumGenerations else {
             throw WorkflowError(
                 .resourceLostTooOften,
                 "resource '\(name)' was lost \(generation) times, which is all that its limits allow: "
                     + "find out what ends it, then start a new run")
         }
-        return ResourceRecord(
-            key: key(generation), kind: R.kind, scope: outer.path, state: .lost, externalID: nil, handle: nil,
-            failures: 0, failure: nil, updatedAt: execution.now.date)
+        return generation + 1
     }
 
-    private func enter(_ entry: ResourceRecord?) async throws -> Entry {
-        guard let entry else { return try await create(generation: 1) }
-        guard execution.recordedResources.contains(entry) else {
-            return try await create(generation: entry.generation)
-        }
+    /// Goes on where the ledger says an earlier process was.
+    private func enterRecorded() async throws -> Entry {
+        let recorded = execution.recordedResources.last { $0.scope == outer.path && $0.name == name }
+        guard let entry = recorded else { return try await create(generation: 1) }
         switch entry.state {
         case .intended: return try await adoptOrCreate(entry)
         case .lost: return .over(generation: entry.generation)
@@ -277,12 +273,8 @@ struct ResourceScope<R: DurableResource> {
 
     // MARK: - Parts
 
-    func key(_ generation: Int) -> ResourceKey {
-        let recorded = execution.recordedResources.last {
-            $0.scope == outer.path && $0.name == name && $0.generation == generation
-        }
-        if let recorded { return recorded.key }
-        return ResourceKey(
+    private func key(_ generation: Int) -> ResourceKey {
+        ResourceKey(
             idempotencyKey: Names.idempotencyKey(
                 run: execution.id, kind: "resource", scope: outer.path, name: "\(name)#\(generation)"),
             runID: execution.id, name: name, generation: generation, intendedAt: execution.now.date)

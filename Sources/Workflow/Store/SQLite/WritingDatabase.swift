@@ -72,18 +72,19 @@ struct WritingDatabase: Sendable {
         let patience: Duration = size > configuration.walLimit * 8 ? .seconds(1) : .zero
         guard gate.lock(.exclusive, patience: patience) else { return }
         defer { gate.unlock() }
-        let isComplete = queue.inDatabase { db in
-            do {
+        let isComplete: Bool
+        do {
+            isComplete = try queue.inDatabase { db in
                 // A reader in the way is not waited for: the next commit tries again.
                 try db.execute(sql: "PRAGMA busy_timeout = 0")
-                let row = try Row.fetchOne(db, sql: "PRAGMA wal_checkpoint(TRUNCATE)")
+                let result = Result { try Row.fetchOne(db, sql: "PRAGMA wal_checkpoint(TRUNCATE)") }
                 try db.execute(sql: "PRAGMA busy_timeout = \(configuration.busyTimeout.wholeMilliseconds)")
-                return row?[0] == 0
-            } catch {
-                // Nothing is lost: the log still holds every commit, and the next commit meets the same trouble
-                // where it can be reported.
-                return false
+                return try result.get()?[0] == 0
             }
+        } catch {
+            // Nothing is lost: the log still holds every commit, and the next commit meets the same trouble where it
+            // can be reported.
+            isComplete = false
         }
         checkpoint.attempted(isComplete: isComplete, size: size, limit: configuration.walLimit)
     }
