@@ -1,4 +1,7 @@
 /// A point in time as ext4 keeps it: seconds since 1970 from -2^31 (1901) to 2^34 - 2^31 - 1 (2446).
+///
+/// From April 2310 to 2378 e2fsck takes it for a date before 1970 that an old kernel wrote wrongly, and offers to change
+/// it; it is written all the same.
 package struct Timestamp: Sendable, Hashable {
     /// Seconds before the first or after the last expressible one are written as that one, as Linux does it.
     package var seconds: Int64

@@ -1,3 +1,5 @@
+internal import Glibc
+
 /// Little-endian fields at byte offsets, wherever they stand. Offsets are constants of the on-disk format or bounded by
 /// the caller; nothing here checks them.
 extension UnsafeMutableRawPointer {
@@ -21,7 +23,7 @@ extension UnsafeMutableRawPointer {
     }
 
     func zero(_ range: Range<Int>) {
-        (self + range.lowerBound).initializeMemory(as: UInt8.self, repeating: 0, count: range.count)
+        memset(self + range.lowerBound, 0, range.count)
     }
 }
 

@@ -32,3 +32,9 @@ struct Checksum {
         return sum.value
     }
 }
+
+extension Checksum {
+    static func continued(_ seed: UInt32, _ bytes: UnsafeRawBufferPointer) -> UInt32 {
+        ccrc32c_update(seed, bytes.baseAddress, bytes.count)
+    }
+}

@@ -75,11 +75,14 @@ final class TestImage {
 
     // MARK: - Judging
 
-    /// e2fsck must say nothing besides its passes and its summary.
+    /// e2fsck must say nothing besides its passes and its summary, and our own reader must find it sound.
     @discardableResult
     func finishAndCheck(sourceLocation: SourceLocation = #_sourceLocation) throws -> Summary {
         let summary = try writer.finish()
         try TestImage.check(path, sourceLocation: sourceLocation)
+        let report = try TestImage.reading(path) { try $0.verify() }
+        #expect(report.isSound, "our reader says \(report.problems)", sourceLocation: sourceLocation)
+        #expect(report.inodes == Int(summary.usedInodes), sourceLocation: sourceLocation)
         let size = try FileManager.default.attributesOfItem(atPath: path)[.size] as? UInt64
         #expect(size == summary.imageSize, sourceLocation: sourceLocation)
         return summary

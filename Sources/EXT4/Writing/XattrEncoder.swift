@@ -12,8 +12,8 @@ struct XattrEncoder {
         var valueSize: Int { (value.count + 3) & ~3 }
     }
 
-    private static let magic: UInt32 = 0xEA02_0000
-    private static let headerSize = 32
+    static let magic: UInt32 = 0xEA02_0000
+    static let headerSize = 32
     private static let blockSize = Int(Geometry.blockSize)
     static let checksumOffset = 16
     static let referencesOffset = 4
@@ -141,18 +141,33 @@ struct XattrEncoder {
     /// Older kernels and tools on x86 hash names as signed characters, newer ones as unsigned and accept the older
     /// result as well: signed is what all of them take.
     private static func hash(_ attribute: Attribute) -> UInt32 {
+        hash(name: attribute.name, value: attribute.value, signed: true)
+    }
+
+    static func hash(name: ArraySlice<UInt8>, value: [UInt8], signed: Bool) -> UInt32 {
         var hash: UInt32 = 0
-        for byte in attribute.name {
-            hash = hash << 5 ^ hash >> 27 ^ UInt32(bitPattern: Int32(Int8(bitPattern: byte)))
+        for byte in name {
+            let word = signed ? UInt32(bitPattern: Int32(Int8(bitPattern: byte))) : UInt32(byte)
+            hash = hash << 5 ^ hash >> 27 ^ word
         }
-        for start in stride(from: 0, to: attribute.value.count, by: 4) {
+        for start in stride(from: 0, to: value.count, by: 4) {
             var word: UInt32 = 0
-            for (index, byte) in attribute.value[start..<min(start + 4, attribute.value.count)].enumerated() {
-                word |= UInt32(byte) << UInt32(8 * index)
+            for index in start..<min(start + 4, value.count) {
+                word |= UInt32(value[index]) << UInt32(8 * (index - start))
             }
             hash = hash << 16 ^ hash >> 16 ^ word
         }
         return hash
+    }
+
+    /// What `getxattr(2)` would show; nil for what this package does not know.
+    static func decode(index: UInt8, name: [UInt8], value: [UInt8]) -> ExtendedAttribute? {
+        if let space = namespaces.first(where: { $0.index == index }) {
+            return name.isEmpty ? nil : ExtendedAttribute(name: space.prefix + name, value: value)
+        }
+        guard index == 2 || index == 3, name.isEmpty, let acl = PosixACL.fromDisk(value) else { return nil }
+        let name = index == 2 ? "system.posix_acl_access" : "system.posix_acl_default"
+        return ExtendedAttribute(name: Array(name.utf8), value: acl)
     }
 }
 
@@ -172,6 +187,29 @@ enum PosixACL {
             if namedTags.contains(tag) {
                 result += value[(start + 4)..<(start + 8)]
             } else if !plainTags.contains(tag) {
+                return nil
+            }
+        }
+        return result
+    }
+
+    /// Nil where it is no ACL of version 1.
+    static func fromDisk(_ value: [UInt8]) -> [UInt8]? {
+        guard value.count >= 4, value[0..<4] == [1, 0, 0, 0] else { return nil }
+        var result: [UInt8] = [2, 0, 0, 0]
+        var offset = 4
+        while offset < value.count {
+            guard offset + 4 <= value.count else { return nil }
+            let tag = UInt16(value[offset]) | UInt16(value[offset + 1]) << 8
+            result += value[offset..<(offset + 4)]
+            offset += 4
+            if namedTags.contains(tag) {
+                guard offset + 4 <= value.count else { return nil }
+                result += value[offset..<(offset + 4)]
+                offset += 4
+            } else if plainTags.contains(tag) {
+                result += [0xFF, 0xFF, 0xFF, 0xFF]
+            } else {
                 return nil
             }
         }

@@ -1,0 +1,218 @@
+extension Verifier {
+    /// What is kept of each takes seven bytes; a damaged image shall not take all memory.
+    private static let maxInodes = 1 << 27
+
+    private var lastReserved: UInt32 { InodeNumber.lostAndFound.rawValue - 1 }
+
+    /// Reads all inodes that a bitmap calls used, and compares bitmaps and counts.
+    func checkInodes() throws(EXT4Error) {
+        var free: UInt64 = 0
+        for index in reader.groups.indices {
+            let group = reader.groups[index]
+            let perGroup = Int(reader.inodesPerGroup)
+            let initialised = group.flags & 1 != 0 ? 0 : perGroup - Int(group.unusedInodes)
+            var used = 0
+            var found = 0
+            // Inodes past those that were ever in use need no memory.
+            if index * perGroup + initialised > Verifier.maxInodes {
+                note("group \(index) has inodes in use past number \(Verifier.maxInodes), which are not looked at")
+            } else if initialised > 0 {
+                grow(to: index * perGroup + initialised)
+                try attempt { () throws(EXT4Error) in
+                    let bitmap = try self.inodeBitmap(index, group)
+                    (used, found) = try self.checkTable(index, group, bitmap, initialised: initialised)
+                }
+            }
+            expect(Int(group.freeInodes) == perGroup - used, "group \(index) has a wrong count of free inodes")
+            expect(Int(group.directories) == found, "group \(index) has a wrong count of directories")
+            free += UInt64(perGroup - used)
+            report.inodes += used
+        }
+        report.directories = directories.count
+        expect(
+            free == UInt64(reader.information.freeInodes), "the superblock has a wrong count of free inodes")
+    }
+
+    private func grow(to count: Int) {
+        guard count > links.count else { return }
+        let missing = count - links.count
+        links.append(contentsOf: repeatElement(0, count: missing))
+        names.append(contentsOf: repeatElement(0, count: missing))
+        types.append(contentsOf: repeatElement(0, count: missing))
+    }
+
+    private func inodeBitmap(_ index: Int, _ group: ImageReader.Group) throws(EXT4Error) -> ByteView {
+        let bitmap = try reader.readBlock(group.inodeBitmap)
+        let checksum = try bitmap.checksum(0..<Int(reader.inodesPerGroup / 8), seed: reader.seed)
+        expect(checksum == group.inodeBitmapChecksum, "the checksum of the inode bitmap of group \(index) is wrong")
+        let padding = bitmap.bytes[Int(reader.inodesPerGroup / 8)...]
+        expect(padding.allSatisfy { $0 == 0xFF }, "the inode bitmap of group \(index) is not padded")
+        return bitmap
+    }
+
+    private func checkTable(
+        _ index: Int, _ group: ImageReader.Group, _ bitmap: ByteView, initialised: Int
+    ) throws(EXT4Error) -> (used: Int, directories: Int) {
+        var used = 0
+        var found = 0
+        var batch = ByteView([])
+        let perBatch = 256
+        var loaded = -1
+        for slot in 0..<Int(reader.inodesPerGroup) {
+            guard bitmap.bytes[slot / 8] >> (slot % 8) & 1 == 1 else { continue }
+            guard slot < initialised else {
+                note("the inode bitmap of group \(index) has inodes past the last one")
+                break
+            }
+            used += 1
+            if slot / perBatch * perBatch != loaded {
+                loaded = slot / perBatch * perBatch
+                let count = min(perBatch, Int(reader.inodesPerGroup) - loaded) * Geometry.inodeSize
+                let offset = group.table * Geometry.blockSize + UInt64(loaded * Geometry.inodeSize)
+                batch = try ImageReader.read(reader.descriptor, at: offset, count: count)
+            }
+            let start = (slot - loaded) * Geometry.inodeSize
+            let bytes = ByteView(try batch.slice(start..<(start + Geometry.inodeSize)))
+            let number = InodeNumber(UInt32(index * Int(reader.inodesPerGroup) + slot + 1))
+            try attempt { () throws(EXT4Error) in
+                let inode = try self.reader.inode(number, bytes)
+                if inode.isDirectory { found += 1 }
+                try self.check(inode)
+            }
+        }
+        return (used, found)
+    }
+
+    private func check(_ inode: Inode) throws(EXT4Error) {
+        let number = inode.number.rawValue
+        if number <= lastReserved, number != InodeNumber.root.rawValue {
+            if number == InodeNumber.journal.rawValue { try checkBlocks(inode) }
+            return
+        }
+        guard let type = inode.type else {
+            throw EXT4Error(.corrupt, "Inode \(number) has no known type")
+        }
+        types[Int(number) - 1] = type.rawValue
+        links[Int(number) - 1] = inode.links
+        if inode.isDirectory { directories.append(inode.number) }
+        _ = try reader.extendedAttributes(of: inode)
+        try checkBlocks(inode)
+        if inode.isSymlink {
+            let target = try reader.target(of: inode)
+            expect(
+                UInt64(target.count) == inode.size && !target.contains(0), "symlink \(number) has no proper target")
+        }
+    }
+
+    /// Each block has one owner, and the inode counts them right.
+    private func checkBlocks(_ inode: Inode) throws(EXT4Error) {
+        let number = inode.number.rawValue
+        var blocks: UInt64 = 0
+        var end: UInt64 = 0
+        try reader.forEachExtent(
+            of: inode,
+            node: { block throws(EXT4Error) in
+                self.own(block, 1, "the extent tree of inode \(number)")
+                blocks += 1
+            },
+            { extent, _ throws(EXT4Error) in
+                self.own(extent.physical, extent.count, "inode \(number)")
+                blocks += extent.count
+                end = extent.logical + extent.count
+            })
+        expect(
+            end <= inode.size.dividedRoundingUp(by: Geometry.blockSize), "inode \(number) has blocks past its size")
+        if inode.attributeBlock != 0 {
+            blocks += 1
+            try checkAttributeBlock(inode.attributeBlock, number)
+        }
+        expect(inode.sectors == blocks * 8, "inode \(number) counts \(inode.sectors) sectors and has \(blocks * 8)")
+    }
+
+    private func checkAttributeBlock(_ block: UInt64, _ number: UInt32) throws(EXT4Error) {
+        if attributeBlocks[block] != nil {
+            attributeBlocks[block]?.found += 1
+            return
+        }
+        own(block, 1, "the extended attributes of inode \(number)")
+        let stated = try reader.attributeBlock(block).get(UInt32.self, at: XattrEncoder.referencesOffset)
+        attributeBlocks[block] = (1, stated)
+    }
+
+    func checkSharedAttributes() {
+        for (block, counts) in attributeBlocks.sorted(by: { $0.key < $1.key }) where counts.found != counts.stated {
+            note("the extended attributes in block \(block) count \(counts.stated) users and have \(counts.found)")
+        }
+    }
+
+    // MARK: - Block bitmaps
+
+    func checkBlockBitmaps() throws(EXT4Error) {
+        var free: UInt64 = 0
+        for index in reader.groups.indices {
+            try attempt { () throws(EXT4Error) in free += try self.checkBlockBitmap(index) }
+        }
+        expect(free == reader.information.freeBlocks, "the superblock has a wrong count of free blocks")
+    }
+
+    private func checkBlockBitmap(_ index: Int) throws(EXT4Error) -> UInt64 {
+        let group = reader.groups[index]
+        let start = UInt64(index) * Geometry.blocksPerGroup
+        let size = Int(min(Geometry.blocksPerGroup, reader.information.blockCount - start))
+        let expected = owned.base + index * ImageReader.blockSize
+        var used = 0
+        for byte in 0..<ImageReader.blockSize {
+            used += expected.load(fromByteOffset: byte, as: UInt8.self).nonzeroBitCount
+        }
+        let free = size - used
+        expect(Int(group.freeBlocks) == free, "group \(index) has a wrong count of free blocks")
+        if group.flags & 2 != 0 {
+            expect(
+                UInt64(used) == headBlocks(of: UInt64(index)) && index + 1 < reader.groups.count,
+                "group \(index) has blocks in use and no bitmap")
+            return UInt64(free)
+        }
+        let bitmap = try reader.readBlock(group.blockBitmap)
+        let checksum = try bitmap.checksum(0..<ImageReader.blockSize, seed: reader.seed)
+        expect(checksum == group.blockBitmapChecksum, "the checksum of the block bitmap of group \(index) is wrong")
+        let padded = Scratch(count: ImageReader.blockSize)
+        padded.base.copyMemory(from: expected, byteCount: ImageReader.blockSize)
+        padded.base.setBits(size..<(8 * ImageReader.blockSize))
+        expect(
+            padded.bytes.elementsEqual(bitmap.bytes), "the block bitmap of group \(index) differs from what is in use")
+        return UInt64(free)
+    }
+
+    // MARK: - Free blocks
+
+    /// What nobody owns reads as zeros: nothing that was deleted is left to be found.
+    func checkFreeBlocks() throws(EXT4Error) {
+        var run: UInt64?
+        for block in 0...reader.information.blockCount {
+            let isFree =
+                block < reader.information.blockCount
+                && owned.base.load(fromByteOffset: Int(block / 8), as: UInt8.self) >> UInt8(block % 8) & 1 == 0
+            if isFree {
+                if run == nil { run = block }
+            } else if let start = run {
+                run = nil
+                try checkZero(start..<block)
+            }
+        }
+    }
+
+    private func checkZero(_ blocks: Range<UInt64>) throws(EXT4Error) {
+        var offset = blocks.lowerBound * Geometry.blockSize
+        let end = blocks.upperBound * Geometry.blockSize
+        while let next = reader.nextData(from: offset), next < end {
+            let start = next / Geometry.blockSize * Geometry.blockSize
+            let count = Int(min(end - start, 1 << 20))
+            let bytes = try ImageReader.read(reader.descriptor, at: start, count: count)
+            if bytes.bytes.contains(where: { $0 != 0 }) {
+                note("free blocks from \(start / Geometry.blockSize) on do not read as zeros")
+                return
+            }
+            offset = start + UInt64(count)
+        }
+    }
+}
