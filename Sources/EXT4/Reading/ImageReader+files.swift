@@ -37,7 +37,7 @@ extension ImageReader {
         let count = Int(try bytes.get(UInt16.self, at: 2))
         let room = Int(try bytes.get(UInt16.self, at: 4))
         guard try bytes.get(UInt16.self, at: 0) == 0xF30A, Int(try bytes.get(UInt16.self, at: 6)) == depth,
-            depth <= 5, count <= room, room <= (bytes.count - 12) / 12, count > 0 || depth == 0
+            depth <= 5, count <= room, room == (bytes.count - 12) / 12, count > 0 || depth == 0
         else { throw damaged }
         for index in 0..<count {
             let offset = 12 + 12 * index

@@ -89,19 +89,16 @@ final class Verifier {
 
     /// Enters the owner of blocks; two of them are one too many.
     func own(_ start: UInt64, _ count: UInt64, _ owner: @autoclosure () -> String) {
+        guard count > 0 else { return }
         guard start + count <= reader.information.blockCount else {
             note("\(owner()) has blocks past the end of the image")
             return
         }
-        for block in Int(start)..<Int(start + count) {
-            let byte = owned.base.load(fromByteOffset: block / 8, as: UInt8.self)
-            let mask = UInt8(1) << UInt8(block % 8)
-            if byte & mask != 0 {
-                note("block \(block) belongs to \(owner()) and to something else")
-                return
-            }
-            owned.base.storeBytes(of: byte | mask, toByteOffset: block / 8, as: UInt8.self)
+        let blocks = Int(start)..<Int(start + count)
+        if owned.base.hasSetBit(in: blocks) {
+            note("a block from \(start) to \(start + count - 1) belongs to \(owner()) and to something else")
         }
+        owned.base.setBits(blocks)
         report.usedBlocks += count
     }
 
@@ -113,6 +110,31 @@ final class Verifier {
         expect(state == 1, "the superblock says that the image is not clean")
         let lastOrphan = try block.get(UInt32.self, at: 0xE8)
         expect(lastOrphan == 0, "the superblock has a list of orphaned inodes")
+        let revision = try block.get(UInt32.self, at: 0x4C)
+        let compatible = try block.get(UInt32.self, at: 0x5C)
+        let readOnlyCompatible = try block.get(UInt32.self, at: 0x64)
+        expect(
+            revision == 1 && compatible == Superblock.Feature.compatible
+                && readOnlyCompatible == Superblock.Feature.readOnlyCompatible,
+            "the superblock has other features than an image of ours")
+        let firstInode = try block.get(UInt32.self, at: 0x54)
+        let clusters = try (block.get(UInt32.self, at: 0x1C), block.get(UInt32.self, at: 0x24))
+        expect(
+            firstInode == InodeNumber.lostAndFound.rawValue && clusters == (2, UInt32(Geometry.blocksPerGroup)),
+            "the superblock has a first inode or a cluster size that is not an image's of ours")
+        let reserved = try UInt64(block.get(UInt32.self, at: 0x154)) << 32 | UInt64(block.get(UInt32.self, at: 0x08))
+        expect(
+            reserved <= reader.information.blockCount / 2, "the superblock reserves more than half of the blocks")
+        // Inodes of quotas, of a snapshot and of orphans, which no image of ours has.
+        for field in [0x180, 0x240, 0x244, 0x26C, 0x280] {
+            let number = try block.get(UInt32.self, at: field)
+            expect(number == 0, "the superblock names a special inode at \(field)")
+        }
+        let journal = try block.get(UInt32.self, at: 0xE0)
+        let journalElsewhere = try block.slice(0xD0..<0xE0) + block.slice(0xE4..<0xE8)
+        expect(
+            journal == InodeNumber.journal.rawValue && journalElsewhere.allSatisfy { $0 == 0 },
+            "the superblock names another journal than inode 8")
         let hashVersion = try block.get(UInt8.self, at: 0xFC)
         let flags = try block.get(UInt32.self, at: 0x160)
         expect(hashVersion == 1 && flags & 2 != 0, "the directory hash is not half_md4 of unsigned bytes")

@@ -24,6 +24,12 @@ extension Verifier {
             if !isIndex { try self.reader.checkLeaf(block, of: directory) }
             // In front of a tree stand "." and ".." alone; the tree itself is no entry.
             let end = isIndexed && index == 0 ? ImageReader.blockSize : tail
+            if index == 0 {
+                // The names . and .. with zeros behind them.
+                let names = try [8, 20].map { offset throws(EXT4Error) in try block.get(UInt32.self, at: offset) }
+                self.expect(
+                    names == [0x2E, 0x2E2E], "directory \(directory.number.rawValue) does not begin with . and ..")
+            }
             var position = 0
             try self.reader.forEachEntry(in: block, end: end, of: directory) { entry, offset throws(EXT4Error) in
                 if index == 0, position < 2 {

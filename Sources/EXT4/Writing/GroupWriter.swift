@@ -144,6 +144,14 @@ extension UnsafeMutableRawPointer {
         }
     }
 
+    func hasSetBit(in bits: Range<Int>) -> Bool {
+        var found: UInt8 = 0
+        forEachByte(of: bits) { byte, mask in
+            found |= load(fromByteOffset: byte, as: UInt8.self) & mask
+        }
+        return found != 0
+    }
+
     @inline(__always)
     private func forEachByte(of bits: Range<Int>, _ body: (Int, UInt8) -> Void) {
         var bit = bits.lowerBound
