@@ -85,6 +85,17 @@ struct SizeTests {
         print("\(count) sizes")
     }
 
+    @Test("the largest image there can be pleases e2fsck, and one block more is refused")
+    func largest() throws {
+        let largest = Geometry.maxBlockCount * Geometry.blockSize
+        let image = try TestImage(size: largest)
+        try fill(image, files: 3, bytes: 5000)
+        let summary = try image.finishAndCheck()
+        print("largest image: \(summary), on disk \(try TestImage.allocated(image.path))")
+        #expect(summary.imageSize == largest)
+        #expect(throws: EXT4Error.self) { try TestImage(size: largest + 1) }
+    }
+
     @Test("many small inodes get an image with room for them")
     func manyInodes() throws {
         let image = try TestImage()

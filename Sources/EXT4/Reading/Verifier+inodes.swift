@@ -14,7 +14,7 @@ extension Verifier {
             var used = 0
             var found = 0
             // Inodes past those that were ever in use need no memory.
-            if index * perGroup + initialised > Verifier.maxInodes {
+            if initialised > 0, index * perGroup + initialised > Verifier.maxInodes {
                 note("group \(index) has inodes in use past number \(Verifier.maxInodes), which are not looked at")
             } else if initialised > 0 {
                 grow(to: index * perGroup + initialised)

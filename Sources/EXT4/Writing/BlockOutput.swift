@@ -65,6 +65,11 @@ final class BlockOutput {
 
     /// Makes a range read as zeros, and gives its space back where the file system can do that.
     func clear(_ range: Range<UInt64>) throws(EXT4Error) {
+        if range.lowerBound >= stagedStart, range.upperBound == stagedStart + UInt64(stagedCount) {
+            // Not written yet: forgetting it is enough.
+            stagedCount = Int(range.lowerBound - stagedStart)
+            return
+        }
         try flush()
         let range = min(range.lowerBound, limit)..<min(range.upperBound, limit)
         guard !range.isEmpty else { return }
