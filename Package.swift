@@ -81,5 +81,33 @@ let package = Package(
             name: "snapshot",
             dependencies: ["EXT4", "Files", "HelperInterface", "OCI", "RootFS", argumentParser, logging],
             swiftSettings: settings),
+
+        // Tests. The two programs among them are started as children: one to be killed, one as a sandbox's shim.
+        .executableTarget(
+            name: "WorkflowCrashChild", dependencies: ["Workflow", logging], path: "Tests/WorkflowCrashChild",
+            swiftSettings: settings),
+        .executableTarget(
+            name: "SandboxShimHost", dependencies: ["Sandbox", logging], path: "Tests/SandboxShimHost",
+            swiftSettings: settings),
+        .testTarget(
+            name: "WorkflowTests",
+            dependencies: ["Workflow", "WorkflowTesting", "WorkflowCrashChild", grdb, logging],
+            swiftSettings: settings),
+        .testTarget(name: "EXT4Tests", dependencies: ["CCRC32C", "EXT4"], swiftSettings: settings),
+        .testTarget(
+            name: "RootFSTests", dependencies: ["CZlib", "CZstd", "EXT4", "RootFS", crypto], swiftSettings: settings),
+        .target(name: "TestSupport", path: "Tests/TestSupport", swiftSettings: settings),
+        .testTarget(
+            name: "OCITests", dependencies: ["OCI", "TestSupport", crypto, logging] + nio, swiftSettings: settings),
+        .testTarget(
+            name: "SandboxTests", dependencies: ["CLinux", "Sandbox", "SandboxShimHost", logging],
+            swiftSettings: settings),
+        .testTarget(name: "FilesTests", dependencies: ["Files"], swiftSettings: settings),
+        .testTarget(name: "HelperInterfaceTests", dependencies: ["HelperInterface"], swiftSettings: settings),
+        .testTarget(
+            name: "SnapshotStepsTests", dependencies: ["Files", "HelperInterface", "SnapshotSteps", "Workflow"],
+            swiftSettings: settings),
+        .testTarget(
+            name: "EndToEndTests", dependencies: ["TestSupport"], exclude: ["Fixtures"], swiftSettings: settings),
     ]
 )

@@ -16,6 +16,8 @@ package struct SnapshotEnvironment: Sendable {
     package var logger: Logger
     /// Called as the helper tells how far it is; must return at once.
     package var onProgress: @Sendable (PullProgress) -> Void
+    /// Called at named points within steps, so that a test can die exactly there.
+    package var probe: @Sendable (String) -> Void = { _ in }
 
     package init(
         state: StateDirectory, owner: String, catalog: Catalog, provider: any SandboxProvider, helperPath: String,

@@ -60,6 +60,8 @@ package struct SnapshotWorkflow: WorkflowDefinition {
         }
     }
 
+    /// The registry client has retries of its own below this.
+    private static let resolving = RetryPolicy.exponential(attempts: 2, base: .seconds(1), cap: .seconds(5))
     /// For what asks somebody and is over in seconds.
     private static let asking = RetryPolicy.exponential(attempts: 4, base: .milliseconds(500), cap: .seconds(15))
     /// For the pull: the helper has retries of its own below these.

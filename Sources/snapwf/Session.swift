@@ -27,31 +27,28 @@ struct Session {
         let variables = ProcessInfo.processInfo.environment
         let state = try StateDirectory(opening: try homeDirectory(variables))
         let owner = try state.owner()
-        let catalog = try Catalog(state: state)
-        var enginePoint: (@Sendable (CrashPoint) -> Void)?
-        var providerPoint: (@Sendable (String) -> Void)?
-        if let points = CrashPoints(variables) {
-            enginePoint = { points.pass($0.description) }
-            providerPoint = { points.pass($0) }
-        }
+        let points = CrashPoints(variables)
+        let pass: @Sendable (String) -> Void = { points?.pass($0) }
+        let catalog = try Catalog(state: state, probe: pass)
         let engine = try await Engine(
             store: .sqlite(path: state.workflowDatabase),
             configuration: EngineConfiguration(
-                logger: logger, ownerDescription: "snapwf", probe: enginePoint))
+                logger: logger, ownerDescription: "snapwf", probe: { pass($0.description) }))
         let executable = try executablePath()
         let provider = LocalProvider(
             configuration: .init(
                 root: state.sandboxes, shimCommand: [executable, Snapwf.shimVerb],
-                probe: providerPoint))
+                probe: pass))
         do {
             try await provider.sweep()
         } catch {
             logger.warning("ended sandboxes could not be swept: \(error)")
         }
         let helper = variables["SNAPWF_HELPER"] ?? sibling(of: executable, named: "snapshot")
-        let environment = SnapshotEnvironment(
+        var environment = SnapshotEnvironment(
             state: state, owner: owner, catalog: catalog, provider: provider, helperPath: helper,
             variables: variables, logger: logger, onProgress: onProgress)
+        environment.probe = pass
         return Session(
             state: state, engine: engine, catalog: catalog, provider: provider, environment: environment,
             logger: logger)

@@ -11,13 +11,19 @@ package import HelperInterface
 package struct Catalog: Sendable {
     private let state: StateDirectory
     private let database: CatalogDatabase
+    private let probe: @Sendable (String) -> Void
 
     static let incomingPrefix = ".incoming-"
     private static let imageName = "rootfs.ext4"
     private static let documentName = "snapshot.json"
 
     /// Blocks shortly: opens the database and brings its schema up to date.
-    package init(state: StateDirectory) throws(SnapshotError) {
+    ///
+    /// - Parameter probe: called at named points of a registration, so that a test can die exactly there.
+    package init(
+        state: StateDirectory, probe: @escaping @Sendable (String) -> Void = { _ in }
+    ) throws(SnapshotError) {
+        self.probe = probe
         self.state = state
         database = try CatalogDatabase(path: state.catalogDatabase)
     }
@@ -61,29 +67,43 @@ package struct Catalog: Sendable {
                 manifestDigest: result.manifestDigest, platform: result.platform, sha256: result.sha256,
                 uuid: result.uuid, size: result.size, entries: result.entries, config: result.config, runID: runID,
                 createdAt: now, lastUsedAt: now))
-        let incoming = state.snapshots + "/" + Self.incomingPrefix + runID
-        let incomingImage = incoming + "/" + Self.imageName
-        let final = directory(of: snapshot.id)
         do {
-            if !fileExists(final) {
-                try makeDirectories(incoming, mode: 0o700)
-                if !fileExists(incomingImage) { try moveIn(file, to: incomingImage) }
-                try verify(incomingImage, against: result)
-                let document = try encode(snapshot)
-                try replaceFile(incoming + "/" + Self.documentName, Array(document), mode: 0o600)
-                try syncDirectory(incoming)
-                try claim(incoming, as: final)
-            }
-            // The directory stands: made just now, by an attempt that died here, or by another run with this key.
-            try verify(snapshot.path, against: result)
+            try place(file, as: snapshot, result: result)
         } catch let error as FileError {
             throw SnapshotError(
                 error.isOutOfSpace ? .diskFull : .stateDirectory, "the snapshot could not be stored: \(error)",
                 retryable: error.isOutOfSpace)
         }
         try database.insert(snapshot)
-        try removeTree(incoming)
+        probe("register:row.after")
         return try database.snapshot(key: result.key).map(located) ?? snapshot
+    }
+
+    /// Brings the verified file to its final path, from wherever an earlier attempt left it.
+    private func place(_ file: String, as snapshot: Snapshot, result: PullResult) throws {
+        let incoming = state.snapshots + "/" + Self.incomingPrefix + snapshot.runID
+        let image = incoming + "/" + Self.imageName
+        let final = directory(of: snapshot.id)
+        guard fileExists(file) || fileExists(image) else {
+            // An earlier attempt died between the rename and the row.
+            return try verify(snapshot.path, against: result)
+        }
+        try makeDirectories(incoming, mode: 0o700)
+        if !fileExists(image) { try moveIn(file, to: image) }
+        probe("register:move.after")
+        try verify(image, against: result)
+        try replaceFile(incoming + "/" + Self.documentName, Array(try encode(snapshot)), mode: 0o600)
+        try syncDirectory(incoming)
+        probe("register:document.after")
+        do {
+            try renameDurably(incoming, to: final)
+        } catch {
+            guard error.errno == EEXIST || error.errno == ENOTEMPTY else { throw error }
+            // Another run with this key was faster; or what stands there is a ruin, and is removed by this.
+            try verify(snapshot.path, against: result)
+            try removeTree(incoming)
+        }
+        probe("register:rename.after")
     }
 
     private func encode(_ snapshot: Snapshot) throws -> Data {
@@ -92,7 +112,13 @@ package struct Catalog: Sendable {
         return try encoder.encode(snapshot)
     }
 
+    /// A sandbox wrote the file, so its name may stand for anything: only a regular file is taken.
     private func moveIn(_ file: String, to destination: String) throws(FileError) {
+        var status = stat()
+        try retryingInterrupts("look at \(file)") { lstat(file, &status) }
+        guard status.st_mode & S_IFMT == S_IFREG else {
+            throw FileError("take \(file), which is no regular file", errno: EINVAL)
+        }
         do {
             try renameDurably(file, to: destination)
         } catch {
@@ -101,15 +127,7 @@ package struct Catalog: Sendable {
         }
     }
 
-    /// Renames the run's directory to the snapshot's; another run that was faster keeps its own.
-    private func claim(_ incoming: String, as final: String) throws(FileError) {
-        do {
-            try renameDurably(incoming, to: final)
-        } catch {
-            guard error.errno == EEXIST || error.errno == ENOTEMPTY else { throw error }
-        }
-    }
-
+    /// Throws, and removes the directory of the file, when the bytes are not those that the helper wrote.
     private func verify(_ path: String, against result: PullResult) throws {
         let actual = try sha256(of: OpenFile(path, O_RDONLY)).hex
         guard actual == result.sha256 else {
@@ -119,7 +137,7 @@ package struct Catalog: Sendable {
                 """
                 \(path) has the SHA-256 \(actual), but the helper wrote \(result.sha256): it was changed on the way. \
                 The damaged file is removed; run again.
-                """)
+                """, retryable: true)
         }
     }
 

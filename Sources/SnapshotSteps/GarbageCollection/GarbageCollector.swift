@@ -107,7 +107,9 @@ package struct GarbageCollector: Sendable {
         }
         let isDone: Bool? = try await engine.withAbandonedRun(run) { claimed in
             // The lock is ours: the record can no longer change, so this look is the last word.
-            if case .keep = Verdict(run: claimed.record, now: millisecondsNow(), grace: graceMilliseconds) {
+            if case .keep = Verdict(
+                run: claimed.record, isClaimed: true, now: millisecondsNow(), grace: graceMilliseconds)
+            {
                 return false
             }
             try await body(claimed)

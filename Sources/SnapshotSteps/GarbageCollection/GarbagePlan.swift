@@ -43,15 +43,17 @@ enum Verdict: Equatable {
 
     /// - Parameters:
     ///   - run: nil when this store knows no such run.
+    ///   - isClaimed: whether this process holds the run itself, to collect what it left.
     ///   - now, grace: in milliseconds; a run interrupted for less than the grace may still be resumed by somebody.
-    init(run: RunRecord?, now: Int64, grace: Int64) {
+    init(run: RunRecord?, isClaimed: Bool = false, now: Int64, grace: Int64) {
         guard let run else {
             self = .remove("its run is unknown here")
             return
         }
-        switch run.status {
+        let status = isClaimed && !run.recordedStatus.isFinished ? .interrupted : run.status
+        switch status {
         case .succeeded, .failed, .cancelled:
-            self = .remove("its run \(run.status.rawValue)")
+            self = .remove("its run \(status.rawValue)")
         case .pending, .interrupted:
             let idle = now - milliseconds(run.updatedAt)
             self =

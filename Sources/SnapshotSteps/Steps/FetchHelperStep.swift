@@ -21,6 +21,7 @@ struct FetchHelperStep {
             if try await checksumInSandbox() != wanted {
                 try await environment.provider.writeFile(
                     SandboxPaths.helper, mode: 0o755, contents: .hostFile(path), in: sandbox.id)
+                environment.probe("fetch-helper:write.after")
                 guard try await checksumInSandbox() == wanted else {
                     throw SnapshotError(.helper, "the helper arrived damaged in the sandbox", retryable: true)
                 }

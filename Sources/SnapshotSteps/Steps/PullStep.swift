@@ -56,6 +56,7 @@ struct PullStep {
         while true {
             let command = try await durableCommand(number: checkpoint.command)
             let start = try await runner.start(command)
+            environment.probe("pull:start.after")
             step.logger.debug("pull \(command.key): \(start)")
             var lines = EventLines()
             let outcome = try await runner.wait(
@@ -65,11 +66,12 @@ struct PullStep {
                 checkpoint.offset = newOffset
                 try await step.report(checkpoint)
             }
+            environment.probe("pull:wait.after")
             switch outcome {
             case .finished(exitCode: 0):
                 return try await pulledImage()
             case .finished(let exitCode):
-                let failure = try await failure(of: command.key, exitCode: exitCode)
+                let failure = try await failure(of: command.key, seenUpTo: checkpoint.offset, exitCode: exitCode)
                 try await step.report(Checkpoint(command: checkpoint.command + 1))
                 throw failure
             case .lost(let reason):
@@ -131,8 +133,8 @@ struct PullStep {
     }
 
     /// What the helper said last before it gave up; without a word from it, what its exit code tells.
-    private func failure(of key: String, exitCode: Int32) async throws -> SnapshotError {
-        let size = try await runner.poll(key, from: .max).logSize
+    private func failure(of key: String, seenUpTo offset: UInt64, exitCode: Int32) async throws -> SnapshotError {
+        let size = try await runner.poll(key, from: offset).logSize
         let tail = try await runner.poll(key, from: size > 65_536 ? size - 65_536 : 0).output
         var lines = EventLines()
         for case .failure(let failure) in lines.take(tail) {
@@ -153,6 +155,8 @@ struct EventLines {
     private let decoder = JSONDecoder()
     /// A line longer than this is no event of ours.
     private static let longestLine = 12 << 20
+
+    var pendingBytes: Int { pending.count }
 
     mutating func take(_ chunk: [UInt8]) -> [HelperEvent] {
         pending += chunk

@@ -1,28 +1,25 @@
 import Foundation
 import Glibc
-import Synchronization
-
-@testable import OCI
 
 /// Debian's `docker-registry` on a loopback port, in a directory of its own.
 ///
 /// It is started below a shell that kills it when its standard input ends: when the test stops it, and when the test
 /// process dies in whatever way.
-final class RealRegistry: Sendable {
-    enum Access: Sendable {
+package final class RealRegistry: Sendable {
+    package enum Access: Sendable {
         case anonymous
         case password(user: String, password: String)
     }
 
-    let port: Int
-    let directory: TemporaryDirectory
+    package let port: Int
+    package let directory: TemporaryDirectory
     private let lifeline: FileHandle
     private let process: Process
 
-    var host: String { "127.0.0.1:\(port)" }
+    package var host: String { "127.0.0.1:\(port)" }
 
     /// - Parameter certificate: paths of certificate and key in PEM form; then it speaks TLS.
-    init(_ access: Access, certificate: (String, String)? = nil) async throws {
+    package init(_ access: Access, certificate: (String, String)? = nil) async throws {
         directory = try TemporaryDirectory()
         port = try freePort()
         var config = """
@@ -59,7 +56,7 @@ final class RealRegistry: Sendable {
         try await waitUntilItListens()
     }
 
-    func stop() {
+    package func stop() {
         do {
             try lifeline.close()
         } catch {
@@ -68,7 +65,7 @@ final class RealRegistry: Sendable {
     }
 
     /// Stops it and waits until nothing listens any more.
-    func stopAndWait() async throws {
+    package func stopAndWait() async throws {
         stop()
         let end = ContinuousClock.now + .seconds(20)
         while connects(port) {
@@ -91,7 +88,8 @@ final class RealRegistry: Sendable {
     }
 
     /// Pushes an image of a layout directory, as it is.
-    func push(layout: String, tag: String, to name: String, credentials: String? = nil, all: Bool = false) async throws
+    package func push(layout: String, tag: String, to name: String, credentials: String? = nil, all: Bool = false)
+        async throws
     {
         try await Command.run(
             "skopeo",

@@ -1,14 +1,14 @@
 import Foundation
 
 /// Runs a tool to its end.
-struct Command {
-    struct Failure: Error, CustomStringConvertible {
-        let description: String
+package struct Command {
+    package struct Failure: Error, CustomStringConvertible {
+        package let description: String
     }
 
     /// Runs `tool` (found by PATH); its output, or a failure with what it said.
     @discardableResult
-    static func run(_ tool: String, _ arguments: [String], input: [UInt8]? = nil) async throws -> [UInt8] {
+    package static func run(_ tool: String, _ arguments: [String], input: [UInt8]? = nil) async throws -> [UInt8] {
         let directory = try TemporaryDirectory()
         let outputPath = "\(directory.path)/out"
         let errorPath = "\(directory.path)/err"

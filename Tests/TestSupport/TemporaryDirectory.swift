@@ -1,11 +1,11 @@
 import Foundation
 
 /// A directory that goes away with its owner.
-final class TemporaryDirectory: Sendable {
-    let path: String
+package final class TemporaryDirectory: Sendable {
+    package let path: String
 
-    init() throws {
-        path = NSTemporaryDirectory() + "/oci-tests-" + UUID().uuidString
+    package init() throws {
+        path = NSTemporaryDirectory() + "/snapwf-tests-" + UUID().uuidString
         try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
     }
 
@@ -17,7 +17,7 @@ final class TemporaryDirectory: Sendable {
         }
     }
 
-    func write(_ bytes: some Sequence<UInt8>, to name: String) throws {
+    package func write(_ bytes: some Sequence<UInt8>, to name: String) throws {
         try Data(bytes).write(to: URL(fileURLWithPath: "\(path)/\(name)"))
     }
 }

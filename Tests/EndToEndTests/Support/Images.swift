@@ -1,0 +1,47 @@
+import Foundation
+import Testing
+
+/// The images of the tests, made once a test run.
+actor Images {
+    static let shared = Images()
+
+    private var small: Task<String, any Error>?
+    private var large: Task<LargeImage, any Error>?
+
+    struct LargeImage: Sendable {
+        /// The OCI layout.
+        let layout: String
+        /// The layers, bottom first, extracted in the form that overlayfs wants.
+        let layers: [String]
+        let entries: Int
+        let bytes: Int
+    }
+
+    /// What `make run` takes without an IMAGE: a few MB, two layers, one whiteout. The path of a layout.
+    func smallLayout() async throws -> String {
+        let task =
+            small
+            ?? Task {
+                let path = try makeTemporaryDirectory("small-image") + "/layout"
+                try await tool(Programs.repository + "/scripts/sample-image", path)
+                return path
+            }
+        small = task
+        return try await task.value
+    }
+
+    /// Three layers of distribution packages and hard cases, over 10,000 entries.
+    func largeImage() async throws -> LargeImage {
+        let task =
+            large
+            ?? Task {
+                let path = try makeTemporaryDirectory("large-image")
+                let made = try await tool("python3", Programs.fixture("make-image"), path).json()
+                return LargeImage(
+                    layout: path + "/oci", layers: (0..<3).map { "\(path)/layers/\($0)" },
+                    entries: try #require(made["entries"] as? Int), bytes: try #require(made["bytes"] as? Int))
+            }
+        large = task
+        return try await task.value
+    }
+}

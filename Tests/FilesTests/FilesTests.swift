@@ -1,0 +1,90 @@
+import Foundation
+import Glibc
+import Testing
+
+@testable import Files
+
+struct FilesTests {
+    private let directory = NSTemporaryDirectory() + "snapwf-files-\(UUID().uuidString)"
+
+    private func inDirectory(_ body: (String) throws -> Void) throws {
+        try makeDirectories(directory, mode: 0o700)
+        defer { try? removeTree(directory) }
+        try body(directory)
+    }
+
+    @Test("a replaced file is the old one or the new one, and leaves no partial file")
+    func replace() throws {
+        try inDirectory { directory in
+            let path = directory + "/file"
+            try replaceFile(path, Array("old".utf8), mode: 0o600)
+            try replaceFile(path, Array("new".utf8), mode: 0o600)
+            #expect(try readFile(path, limit: 3) == Array("new".utf8))
+            #expect(try directoryNames(directory) == ["file"])
+        }
+    }
+
+    @Test("no file reads as nil, a directory and a file that is too large as an error")
+    func read() throws {
+        try inDirectory { directory in
+            #expect(try readFile(directory + "/none", limit: 10) == nil)
+            try writeFile(directory + "/large", Array(repeating: 0, count: 11), mode: 0o600)
+            #expect(throws: FileError.self) { try readFile(directory + "/large", limit: 10) }
+            #expect(throws: FileError.self) { try readFile(directory, limit: 10) }
+        }
+    }
+
+    @Test("a tree with closed directories and links that lead out of it is removed, what they name is not")
+    func remove() throws {
+        try inDirectory { directory in
+            try makeDirectories(directory + "/a/b/c", mode: 0o700)
+            try writeFile(directory + "/kept", [1], mode: 0o600)
+            #expect(symlink(directory + "/kept", directory + "/a/b/link") == 0)
+            chmod(directory + "/a/b", 0)
+            try removeTree(directory + "/a")
+            #expect(try directoryNames(directory) == ["kept"])
+            try removeTree(directory + "/a")
+        }
+    }
+
+    @Test("a sparse copy has the same bytes and the same holes")
+    func sparse() throws {
+        try inDirectory { directory in
+            let source = directory + "/source"
+            let file = try OpenFile(source, O_RDWR | O_CREAT, mode: 0o600)
+            let data = (0..<100_000).map { UInt8(truncatingIfNeeded: $0 &* 31) }
+            try data.withUnsafeBytes { try file.write($0, at: 40 << 20) }
+            #expect(ftruncate(file.descriptor, 100 << 20) == 0)
+            try copySparseFile(source, to: directory + "/copy")
+            let copy = try OpenFile(directory + "/copy", O_RDONLY)
+            let status = try copy.status()
+            #expect(status.st_size == 100 << 20)
+            #expect(status.st_blocks * 512 < 1 << 20, "the holes were filled")
+            var read = [UInt8](repeating: 0, count: data.count)
+            let count = try read.withUnsafeMutableBytes { try copy.read(into: $0, at: 40 << 20) }
+            #expect(count == data.count && read == data)
+            #expect(try directoryNames(directory) == ["copy", "source"])
+        }
+    }
+
+    @Test("an error names what was tried, on what, and why")
+    func error() {
+        let error = #expect(throws: FileError.self) { try OpenFile("/no/such/file", O_RDONLY).sync() }
+        #expect(error?.description == "cannot open /no/such/file: No such file or directory")
+    }
+
+    @Test("blocking work on threads of its own does not starve the pool")
+    func threads() async throws {
+        let sum = try await withThrowingTaskGroup(of: Int.self) { group in
+            for number in 0..<50 {
+                group.addTask {
+                    try await onOwnThread {
+                        usleep(10_000); return number
+                    }
+                }
+            }
+            return try await group.reduce(0, +)
+        }
+        #expect(sum == 1225)
+    }
+}
