@@ -85,14 +85,14 @@ struct SizeTests {
         print("\(count) sizes")
     }
 
-    @Test("the largest image there can be pleases e2fsck, and one block more is refused")
-    func largest() throws {
-        let largest = Geometry.maxBlockCount * Geometry.blockSize
-        let image = try TestImage(size: largest)
+    @Test("an image of 1 TiB pleases e2fsck, and what is past the largest image is refused")
+    func large() throws {
+        let image = try TestImage(size: 1 << 40)
         try fill(image, files: 3, bytes: 5000)
         let summary = try image.finishAndCheck()
-        print("largest image: \(summary), on disk \(try TestImage.allocated(image.path))")
-        #expect(summary.imageSize == largest)
+        print("1 TiB: \(summary), on disk \(try TestImage.allocated(image.path))")
+        #expect(summary.imageSize == 1 << 40)
+        let largest = Geometry.maxBlockCount * Geometry.blockSize
         #expect(throws: EXT4Error.self) { try TestImage(size: largest + 1) }
     }
 
@@ -123,6 +123,20 @@ struct SizeTests {
         let header = try run(["dumpe2fs", "-h", copy]).output
         #expect(header.contains("Block count:              \(summary.blockCount * factor)\n"))
         #expect(header.contains("resize_inode"))
+    }
+
+    @Test("resize2fs shrinks an image as far as it can and grows it again")
+    func shrink() throws {
+        let image = try TestImage(size: 2 << 30)
+        try fill(image, files: 500, bytes: 30_000)
+        let summary = try image.finishAndCheck()
+        let copy = try image.copy()
+        #expect(try run(["resize2fs", "-f", "-M", copy]).status == 0)
+        try TestImage.check(copy)
+        let shrunk = try TestImage.reading(copy) { $0.information.blockCount }
+        #expect(shrunk < summary.blockCount / 4)
+        #expect(try run(["resize2fs", "-f", copy, "1G"]).status == 0)
+        try TestImage.check(copy)
     }
 
     /// The kernel lets nobody grow a mounted file system without this capability, which containers often lack.

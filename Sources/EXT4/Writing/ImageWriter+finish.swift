@@ -18,9 +18,9 @@ extension ImageWriter {
         let groups = try GroupWriter(layout: layout, inodes: inodes, seed: seed, output: output).write()
         let superblock = Superblock(
             format: format, layout: layout, freeInodes: groups.freeInodes, journal: inodes[.journal])
-        try writeCopies(superblock, descriptors: groups.descriptors, geometry: layout.geometry)
         let size = format.size ?? layout.geometry.blockCount * Geometry.blockSize
         try output.setSize(size)
+        try writeCopies(superblock, descriptors: groups.descriptors, geometry: layout.geometry)
         return Summary(
             blockCount: layout.geometry.blockCount, freeBlocks: layout.free.count,
             inodeCount: UInt32(layout.geometry.inodeCount),
