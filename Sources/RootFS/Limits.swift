@@ -4,6 +4,8 @@
 package struct Limits: Sendable {
     /// Bytes of all decompressed layers together.
     package var decompressedBytes: UInt64 = 1 << 40
+    /// Layers of an image; overlayfs takes no more than 500 either.
+    package var layers: Int = 500
     /// Paths of all layers together, counting directories that are only implied.
     package var entries: Int = 4_000_000
     /// Bytes of names, link targets and extended attributes of all layers together: what is held in memory.

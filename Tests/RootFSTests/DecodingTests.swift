@@ -105,6 +105,16 @@ struct DecodingTests {
         #expect(tooMuch?.code == .limit)
     }
 
+    @Test("zstd that needs more memory than a decoder must have is refused by that name")
+    func largeWindow() throws {
+        #expect(try readEntries(Layer(stored: zstd(Self.archive, windowLog: 27), .zstd)).count == 40)
+        let error = failure { () throws(RootFSError) in
+            _ = try readEntries(Layer(stored: zstd(Self.archive, windowLog: 28), .zstd))
+        }
+        #expect(error?.code == .limit)
+        #expect(error?.message.contains("128 MiB") == true)
+    }
+
     @Test("the error of a source reaches the caller with its cause")
     func sourceError() {
         struct Broken: LayerSource {

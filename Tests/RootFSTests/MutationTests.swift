@@ -80,7 +80,9 @@ struct MutationTests {
 
     @Test("bytes changed anywhere in an archive give an image or an error")
     func archives() throws {
-        try run("mutated archives", iterations: 600) { generator in
+        let environment = ProcessInfo.processInfo.environment
+        let iterations = environment["ROOTFS_MUTATIONS"].flatMap { Int($0) } ?? 600
+        try run("mutated archives", iterations: iterations) { generator in
             var layers = Self.sample
             let index = Int.random(in: 0..<layers.count, using: &generator)
             for _ in 0..<Int.random(in: 1...4, using: &generator) {

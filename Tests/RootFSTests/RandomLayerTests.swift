@@ -23,6 +23,8 @@ struct SeededGenerator: RandomNumberGenerator {
 /// Layers full of collisions: few names, so that everything happens to everything.
 struct RandomLayers {
     var generator: SeededGenerator
+    /// Where some layer has had something that can be linked to.
+    private var linkable: [String] = []
 
     init(seed: UInt64) { generator = SeededGenerator(state: seed) }
 
@@ -46,10 +48,15 @@ struct RandomLayers {
         let parent = path.split(separator: "/").dropLast().joined(separator: "/")
         let prefix = parent.isEmpty ? "" : parent + "/"
         switch Int.random(in: 0..<100, using: &generator) {
-        case 0..<28: return attributed(Member(path, .file(content())))
+        case 0..<28:
+            linkable.append(path)
+            return attributed(Member(path, .file(content())))
         case 28..<50: return attributed(.directory(path))
         case 50..<57: return attributed(.symlink(path, to: generator.pick(["a", "../b", "/c/d", "nowhere"])))
-        case 57..<70: return attributed(.hardLink(path, to: self.path()))
+        case 57..<70:
+            let target = linkable.isEmpty || generator.chance(20) ? self.path() : generator.pick(linkable)
+            linkable.append(path)
+            return attributed(.hardLink(path, to: target))
         case 70..<84: return .mark("\(prefix).wh.\(path.split(separator: "/").last ?? "a")")
         case 84..<90: return .mark("\(prefix).wh..wh..opq")
         case 90..<93: return Member(path, .character(0, 0))

@@ -250,6 +250,29 @@ struct RefusalTests {
         try expect(.limit, "global PAX", limits: limits { $0.extensionBytes = 1000 }, [endless])
     }
 
+    @Test("attributes that a global header gives to every entry are counted, for whiteouts too")
+    func globalAmplification() throws {
+        var limits = Limits()
+        limits.metadataBytes = 1 << 20
+        let archive = TarBuilder.archive { tar in
+            tar.pax([("SCHILY.xattr.user.x", [UInt8](repeating: 1, count: 60_000))], type: "g")
+            for index in 0..<40 { tar.file(".wh.x\(index)") }
+        }
+        try expect(.limit, "1048576 bytes", entry: ".wh.x17", limits: limits, [archive])
+    }
+
+    @Test("more layers than the limit are refused before one is read")
+    func tooManyLayers() throws {
+        var limits = Limits()
+        limits.layers = 2
+        let layer = Layer(name: "never", compression: .none, diffID: nil) {
+            Issue.record("a layer was opened")
+            return MemorySource(bytes: [])
+        }
+        let error = try refusal([layer, layer, layer], limits: limits)
+        #expect(error?.code == .limit && error?.message.contains("3 layers") == true)
+    }
+
     @Test("symlinks that lengthen every path cannot make endless work, nor a tree that is too deep")
     func amplification() throws {
         let long = (0..<1000).map { _ in "a" }.joined(separator: "/")

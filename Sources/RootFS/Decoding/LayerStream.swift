@@ -120,7 +120,7 @@ final class LayerStream {
     private func accept(_ bytes: UnsafeRawBufferPointer) throws(RootFSError) {
         decompressedBytes += UInt64(bytes.count)
         try budget.spend(decompressedBytes: bytes.count)
-        let ratio = budget.limits.inflationRatio
+        let ratio = max(1, budget.limits.inflationRatio)
         if decompressor != nil, decompressedBytes > Self.ratioMatters, decompressedBytes / ratio > compressedBytes {
             throw RootFSError(.limit, "the data inflates to more than \(ratio) times its size, which is the limit")
         }

@@ -30,6 +30,10 @@ final class ZstdDecompressor: Decompressor {
             if isAtBoundary, ZSTD_getErrorCode(status) == ZSTD_error_prefix_unknown {
                 throw RootFSError(.compression, "there is garbage after the end of the zstd data")
             }
+            if ZSTD_getErrorCode(status) == ZSTD_error_frameParameter_windowTooLarge {
+                throw RootFSError(
+                    .limit, "the zstd data needs a window of more than 128 MiB to decode; compress it without --long")
+            }
             throw RootFSError(
                 .compression, "the zstd data is corrupt (\(String(cString: ZSTD_getErrorName(status))))")
         }

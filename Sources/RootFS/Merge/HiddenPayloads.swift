@@ -110,16 +110,17 @@ final class HiddenPayloads {
     }
 
     private func open() throws(RootFSError) {
-        for _ in 0..<16 {
+        // Without a name from the start where the file system can do that (kernel: fcntl.h, __O_TMPFILE).
+        let unnamed = 0o20000000 | O_DIRECTORY
+        descriptor = Glibc.open(directory, O_RDWR | O_CLOEXEC | unnamed, 0o600)
+        var attempts = 16
+        while descriptor < 0, attempts > 0 {
+            attempts -= 1
             let path = "\(directory)/.rootfs-hidden-\(UInt64.random(in: 0 ... .max))"
             descriptor = Glibc.open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0o600)
-            if descriptor >= 0 {
-                unlink(path)
-                return
-            }
-            guard errno == EEXIST || errno == EINTR else { break }
+            if descriptor >= 0 { unlink(path) } else if errno != EEXIST, errno != EINTR { break }
         }
-        throw failure("cannot make a temporary file for hidden files in \(directory)")
+        guard descriptor >= 0 else { throw failure("cannot make a temporary file for hidden files in \(directory)") }
     }
 
     private func failure(_ what: String) -> RootFSError {

@@ -77,12 +77,12 @@ final class LayerReader {
     }
 
     private func place(_ entry: TarEntry) throws(RootFSError) {
+        try charge(entry)
         let path = try EntryPath(entry.path, limits: limits)
         guard let name = path.components.last else {
             guard entry.kind == .directory else {
                 throw RootFSError(.name, "the entry would make the root something else than a directory")
             }
-            try charge(entry)
             return try tree.setDirectory(
                 LayerTree.Paths.root, try attributes.attributes(of: entry, type: entry.kind.typeBits))
         }
@@ -126,9 +126,12 @@ final class LayerReader {
         }
     }
 
-    /// What of an entry stays in memory.
+    /// What of an entry stays in memory. Counted for whiteouts too, which keep nothing of it: a global header may have
+    /// given a megabyte of attributes to each of a million entries, and making those takes time.
     private func charge(_ entry: TarEntry) throws(RootFSError) {
-        var bytes = entry.xattrs.reduce(0) { $0 + $1.name.count + $1.value.count }
+        var bytes = entry.xattrs.reduce(0) {
+            $0 + $1.name.count + $1.value.count + MemoryLayout<ExtendedAttribute>.size
+        }
         bytes += (entry.accessACL?.count ?? 0) + (entry.defaultACL?.count ?? 0)
         if case .symbolicLink(let target) = entry.kind { bytes += target.count }
         // Holes cost nothing in the archive, but an extent for each segment in memory.
@@ -137,7 +140,6 @@ final class LayerReader {
     }
 
     private func place(_ entry: TarEntry, at node: LayerTree.Paths.NodeID) throws(RootFSError) {
-        try charge(entry)
         if case .hardLink(let target) = entry.kind {
             return try link(entry, at: node, to: target)
         }

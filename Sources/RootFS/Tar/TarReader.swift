@@ -104,13 +104,13 @@ final class TarReader {
 
     private func readExtension() throws(RootFSError) -> [UInt8] {
         let size = try block.magnitude(124..<136, "size")
-        guard size <= UInt64(limits.extensionBytes) else {
+        guard size <= UInt64(clamping: limits.extensionBytes) else {
             throw RootFSError(
                 .limit, "an extension header has \(size) bytes; the limit is \(limits.extensionBytes)")
         }
         expect(size)
         var body: [UInt8] = []
-        body.reserveCapacity(min(Int(size), 64 << 10))
+        body.reserveCapacity(Int(min(size, 64 << 10)))
         try stream.read(size) { (bytes) throws(RootFSError) in body.append(contentsOf: bytes) }
         unread = 0
         try skip()
@@ -287,7 +287,7 @@ final class TarReader {
                 }
                 line.removeAll(keepingCapacity: true)
                 guard let count = expected else {
-                    guard number <= UInt64(limits.sparseSegments) else { throw tooManySegments() }
+                    guard number <= UInt64(clamping: limits.sparseSegments) else { throw tooManySegments() }
                     expected = number * 2
                     continue
                 }

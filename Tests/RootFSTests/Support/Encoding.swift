@@ -29,6 +29,29 @@ func zstd(_ bytes: [UInt8], level: Int32 = 3) -> [UInt8] {
     return Array(output[..<size])
 }
 
+/// A frame that says that it needs a window of 2^windowLog bytes.
+func zstd(_ bytes: [UInt8], windowLog: Int32) -> [UInt8] {
+    let context = ZSTD_createCCtx()
+    defer { ZSTD_freeCCtx(context) }
+    ZSTD_CCtx_setParameter(context, ZSTD_c_windowLog, windowLog)
+    var stored = [UInt8](repeating: 0, count: ZSTD_compressBound(bytes.count) + 64)
+    let size = stored.count
+    var end = 0
+    bytes.withUnsafeBytes { source in
+        stored.withUnsafeMutableBytes { target in
+            var output = ZSTD_outBuffer(dst: target.baseAddress, size: size, pos: 0)
+            // In two steps, so that the frame does not know its size when it begins.
+            for (part, directive) in [(source.count, ZSTD_e_flush), (source.count, ZSTD_e_end)] {
+                var input = ZSTD_inBuffer(
+                    src: source.baseAddress, size: part, pos: directive == ZSTD_e_end ? part : 0)
+                ZSTD_compressStream2(context, &output, &input, directive)
+            }
+            end = output.pos
+        }
+    }
+    return Array(stored[..<end])
+}
+
 /// A frame that a decoder has to skip (RFC 8878, 3.1.2).
 func skippableFrame(_ content: [UInt8]) -> [UInt8] {
     let size = UInt32(content.count)

@@ -79,6 +79,8 @@ final class Oracle {
         var marks: [Member] = []
         var whiteouts: Set<Path> = []
         var opaque: Set<Path> = []
+        /// Inodes of lower layers that have a name here.
+        var foreign: Set<ino_t> = []
 
         init(into root: Path, lower: Path?, layers: [Path]) {
             self.root = root
@@ -124,7 +126,10 @@ final class Oracle {
                     try withPath(path) { _ = try check(link(from, $0), "link") }
                 }
                 // An inode of another layer keeps what it is.
-                guard from.starts(with: root + [UInt8(ascii: "/")]) else { return true }
+                let isOwn = from.starts(with: root + [UInt8(ascii: "/")])
+                let inode = status(from)?.st_ino ?? 0
+                if !isOwn { foreign.insert(inode) }
+                if foreign.contains(inode) { return true }
             case .character(let major, let minor): try makeNode(path, S_IFCHR, major, minor)
             case .block(let major, let minor): try makeNode(path, S_IFBLK, major, minor)
             case .fifo: try makeNode(path, S_IFIFO, 0, 0)
