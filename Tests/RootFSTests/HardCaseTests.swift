@@ -1,5 +1,6 @@
 import EXT4
 import Glibc
+import Synchronization
 import Testing
 
 @testable import RootFS
@@ -471,6 +472,45 @@ struct HardCaseTests {
         ])
         #expect(image.count == 6 + 4)
         #expect(image[Array("d".utf8)]?.firstLink == Array("a/b".utf8))
+    }
+
+    @Test("each layer is opened once, the topmost first, and read to its end whatever is hidden")
+    func readOnce() throws {
+        final class Log: Sendable {
+            let reads = Mutex<[(name: String, bytes: Int)]>([])
+        }
+        struct Source: LayerSource {
+            var memory: MemorySource
+            let name: String
+            let log: Log
+
+            mutating func read(into buffer: UnsafeMutableRawBufferPointer) -> Int {
+                let count = memory.read(into: buffer)
+                log.reads.withLock { $0[$0.count - 1].bytes += count }
+                return count
+            }
+        }
+        let log = Log()
+        let stacks: [[Member]] = [
+            [Member("big", .file([UInt8](repeating: 1, count: 3 << 20))), .file("x")], [.file("x", "middle")],
+            [.mark(".wh..wh..opq"), .file("x", "top")],
+        ]
+        var sizes: [Int] = []
+        let layers = stacks.enumerated().map { number, members in
+            // Bytes after the end belong to the layer as well.
+            let archive = TarBuilder.archive(members) + [UInt8](repeating: 0, count: 700_000)
+            sizes.append(archive.count)
+            var layer = Layer(archive, name: "\(number)")
+            layer.open = {
+                log.reads.withLock { $0.append(("\(number)", 0)) }
+                return Source(memory: MemorySource(bytes: archive[...]), name: "\(number)", log: log)
+            }
+            return layer
+        }
+        #expect(try refusal(layers) == nil)
+        let reads = log.reads.withLock { $0 }
+        #expect(reads.map(\.name) == ["2", "1", "0"])
+        #expect(reads.map(\.bytes) == sizes.reversed())
     }
 
     @Test("the same layers give the same bytes, however they are compressed and cut")

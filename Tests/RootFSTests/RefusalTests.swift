@@ -1,5 +1,6 @@
 import EXT4
 import Foundation
+import Glibc
 import Testing
 
 @testable import RootFS
@@ -301,6 +302,20 @@ struct RefusalTests {
             #expect(error?.code == .output)
             #expect(error?.cause is EXT4Error)
         }
+    }
+
+    @Test("a temporary directory that cannot be written to is named in the error")
+    func noTemporaryDirectory() throws {
+        let large = Member("f", .file([UInt8](repeating: 1, count: 9 << 20)))
+        let descriptor = try makeMemoryFile()
+        defer { close(descriptor) }
+        let error = failure { () throws(RootFSError) in
+            _ = try Converter(temporaryDirectory: "/nonexistent/place").convert(
+                layers: [Layer(TarBuilder.archive([large])), Layer(TarBuilder.archive([.mark(".wh.f")]))],
+                into: descriptor, format: testFormat)
+        }
+        #expect(error?.code == .output && error?.entry == "f")
+        #expect(error?.message.contains("/nonexistent/place: No such file") == true)
     }
 
     @Test("nothing is left in the temporary directory, after an error either")

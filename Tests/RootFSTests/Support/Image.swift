@@ -1,6 +1,7 @@
 import EXT4
 import Foundation
 import Glibc
+import Synchronization
 import Testing
 
 @testable import RootFS
@@ -10,11 +11,10 @@ let testFormat = Format(
 
 /// Collects what a conversion warns of.
 final class WarningList: Sendable {
-    private let lock = NSLock()
-    nonisolated(unsafe) private var found: [Warning] = []  // Only read and written under the lock.
+    private let found = Mutex<[Warning]>([])
 
-    var all: [Warning] { lock.withLock { found } }
-    func append(_ warning: Warning) { lock.withLock { found.append(warning) } }
+    var all: [Warning] { found.withLock { $0 } }
+    func append(_ warning: Warning) { found.withLock { $0.append(warning) } }
 }
 
 /// Converts layers, the bottom one first, into an image file.
