@@ -51,7 +51,8 @@ let package = Package(
         .target(name: "CCRC32C"),
         .target(name: "EXT4", dependencies: ["CCRC32C"], swiftSettings: settings),
         .target(name: "RootFS", dependencies: ["CZlib", "CZstd", "EXT4", crypto], swiftSettings: settings),
-        .target(name: "OCI", dependencies: [crypto, httpClient, logging, nioSSL] + nio, swiftSettings: settings),
+        .target(
+            name: "OCI", dependencies: ["Files", crypto, httpClient, logging, nioSSL] + nio, swiftSettings: settings),
 
         // What crosses the border between the workflow and its helper.
         .target(name: "Files", swiftSettings: settings),
@@ -59,7 +60,7 @@ let package = Package(
 
         // Sandboxes, and the workflow that runs in them.
         .target(name: "CLinux"),
-        .target(name: "Sandbox", dependencies: ["CLinux", logging], swiftSettings: settings),
+        .target(name: "Sandbox", dependencies: ["CLinux", "Files", logging], swiftSettings: settings),
         .target(
             name: "CatalogMigrations", path: "migrations/catalog",
             resources: [.embedInCode("v0001_snapshots.sql")], swiftSettings: settings),
@@ -73,7 +74,8 @@ let package = Package(
         .executableTarget(
             name: "snapwf",
             dependencies: [
-                "HelperInterface", "OCI", "Sandbox", "SnapshotSteps", "Workflow", argumentParser, crypto, logging,
+                "Files", "HelperInterface", "OCI", "Sandbox", "SnapshotSteps", "Workflow", argumentParser, crypto,
+                logging,
                 signals,
             ],
             swiftSettings: settings),
@@ -98,9 +100,10 @@ let package = Package(
             name: "RootFSTests", dependencies: ["CZlib", "CZstd", "EXT4", "RootFS", crypto], swiftSettings: settings),
         .target(name: "TestSupport", path: "Tests/TestSupport", swiftSettings: settings),
         .testTarget(
-            name: "OCITests", dependencies: ["OCI", "TestSupport", crypto, logging] + nio, swiftSettings: settings),
+            name: "OCITests", dependencies: ["Files", "OCI", "TestSupport", crypto, logging] + nio,
+            swiftSettings: settings),
         .testTarget(
-            name: "SandboxTests", dependencies: ["CLinux", "Sandbox", "SandboxShimHost", logging],
+            name: "SandboxTests", dependencies: ["CLinux", "Files", "Sandbox", "SandboxShimHost", logging],
             swiftSettings: settings),
         .testTarget(name: "FilesTests", dependencies: ["Files"], swiftSettings: settings),
         .testTarget(name: "HelperInterfaceTests", dependencies: ["HelperInterface"], swiftSettings: settings),

@@ -39,19 +39,3 @@ package func directoryNames(_ path: String) throws(FileError) -> [String] {
         if name != ".", name != ".." { names.append(name) }
     }
 }
-
-/// Removes a file, or a directory with all that is in it. Nothing there is success; symbolic links are not followed.
-package func removeTree(_ path: String) throws(FileError) {
-    var status = stat()
-    guard lstat(path, &status) == 0 else {
-        if errno == ENOENT { return }
-        throw FileError("remove \(path)", errno: errno)
-    }
-    guard status.st_mode & S_IFMT == S_IFDIR else {
-        if unlink(path) != 0, errno != ENOENT { throw FileError("remove \(path)", errno: errno) }
-        return
-    }
-    if status.st_mode & 0o700 != 0o700 { chmod(path, 0o700) }
-    for name in try directoryNames(path) { try removeTree(path + "/" + name) }
-    if rmdir(path) != 0, errno != ENOENT { throw FileError("remove \(path)", errno: errno) }
-}

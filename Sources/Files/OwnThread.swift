@@ -2,13 +2,22 @@ import Glibc
 
 /// Runs blocking work on a thread made for it, so that the cooperative pool never waits for a disk or a process.
 ///
-/// Cancelling the task does not stop the work: what blocks must have a deadline of its own.
-package func onOwnThread<Value: Sendable>(
-    _ body: @escaping @Sendable () throws -> Value
-) async throws -> Value {
-    try await withCheckedThrowingContinuation { continuation in
-        startThread { continuation.resume(with: Result { try body() }) }
+/// The thread lives exactly as long as the work, which a child process that dies with its parent thread (prctl(2),
+/// `PR_SET_PDEATHSIG`) relies on. Cancelling the task does not stop the work: what blocks must have a deadline of its
+/// own.
+package func onOwnThread<Value: Sendable, Failure: Error>(
+    _ body: @escaping @Sendable () throws(Failure) -> Value
+) async throws(Failure) -> Value {
+    let result: Result<Value, Failure> = await withCheckedContinuation { continuation in
+        startThread {
+            do throws(Failure) {
+                continuation.resume(returning: .success(try body()))
+            } catch {
+                continuation.resume(returning: .failure(error))
+            }
+        }
     }
+    return try result.get()
 }
 
 private final class ThreadBody: Sendable {
@@ -23,11 +32,18 @@ private func startThread(_ body: @escaping @Sendable () -> Void) {
     pthread_attr_init(&attributes)
     defer { pthread_attr_destroy(&attributes) }
     pthread_attr_setdetachstate(&attributes, Int32(PTHREAD_CREATE_DETACHED))
+    pthread_attr_setstacksize(&attributes, 1 << 20)
     var thread = pthread_t()
     let status = pthread_create(
         &thread, &attributes,
         { argument in
-            if let argument { Unmanaged<ThreadBody>.fromOpaque(argument).takeRetainedValue().run() }
+            guard let argument else { return nil }
+            // A pipe whose reader is gone is an error of write here, never a signal that ends the program.
+            var brokenPipe = sigset_t()
+            sigemptyset(&brokenPipe)
+            sigaddset(&brokenPipe, SIGPIPE)
+            pthread_sigmask(SIG_BLOCK, &brokenPipe, nil)
+            Unmanaged<ThreadBody>.fromOpaque(argument).takeRetainedValue().run()
             return nil
         }, argument.toOpaque())
     if status != 0 { argument.takeRetainedValue().run() }

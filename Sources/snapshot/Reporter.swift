@@ -1,3 +1,4 @@
+import Files
 import FoundationEssentials
 import Glibc
 import HelperInterface
@@ -29,7 +30,7 @@ final class Reporter: Sendable {
             line(.progress(progress))
         } else {
             let share = progress.total == 0 ? 100 : progress.bytes * 100 / progress.total
-            write(2, "\r\u{1B}[K\(progress.phase.rawValue) \(byteCountText(progress.bytes)) (\(share) %)")
+            say("\r\u{1B}[K\(progress.phase.rawValue) \(byteCountText(progress.bytes)) (\(share) %)", to: 2)
         }
     }
 
@@ -37,13 +38,13 @@ final class Reporter: Sendable {
         switch mode {
         case .json: line(.warning(message))
         case .none: break
-        default: write(2, "\(lineStart)snapshot: warning: \(message)\n")
+        default: say("\(lineStart)snapshot: warning: \(message)\n", to: 2)
         }
     }
 
     func failure(_ failure: HelperFailure) {
         if mode == .json { line(.failure(failure)) }
-        write(2, "\(mode == .plain ? lineStart : "")snapshot: \(failure.message)\n")
+        say("\(mode == .plain ? lineStart : "")snapshot: \(failure.message)\n", to: 2)
     }
 
     func result(_ result: PullResult) {
@@ -51,8 +52,8 @@ final class Reporter: Sendable {
         case .json: line(.result(result))
         case .none: break
         default:
-            write(2, lineStart)
-            write(1, "\(result.output)  \(byteCountText(result.size))  sha256:\(result.sha256)\n")
+            say(lineStart, to: 2)
+            say("\(result.output)  \(byteCountText(result.size))  sha256:\(result.sha256)\n", to: 1)
         }
     }
 
@@ -63,19 +64,6 @@ final class Reporter: Sendable {
         encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
         // The events are ours and always encodable.
         guard let data = try? encoder.encode(event) else { return }
-        write(1, String(decoding: data, as: UTF8.self) + "\n")
-    }
-
-    /// Output that nobody reads any more is not worth failing for: the image is.
-    private func write(_ descriptor: Int32, _ text: String) {
-        var bytes = Array(text.utf8)[...]
-        while !bytes.isEmpty {
-            let count = bytes.withUnsafeBytes { Glibc.write(descriptor, $0.baseAddress, $0.count) }
-            if count < 0 {
-                if errno == EINTR { continue }
-                return
-            }
-            bytes = bytes.dropFirst(count)
-        }
+        say(String(decoding: data, as: UTF8.self) + "\n", to: 1)
     }
 }

@@ -4,6 +4,8 @@ import Foundation
 package struct Command {
     package struct Failure: Error, CustomStringConvertible {
         package let description: String
+
+        package init(description: String) { self.description = description }
     }
 
     /// Runs `tool` (found by PATH); its output, or a failure with what it said.

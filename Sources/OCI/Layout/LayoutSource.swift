@@ -1,3 +1,4 @@
+internal import Files
 internal import Logging
 
 /// Images in an OCI image layout directory.

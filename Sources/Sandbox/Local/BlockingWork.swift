@@ -1,23 +1,9 @@
 import CLinux
+import Files
 import Glibc
 import Synchronization
 
-/// Runs blocking work on a thread of its own, so that it never holds one of the cooperative pool.
-///
-/// The thread lives as long as the work: a child process that asked to be killed with its parent thread
-/// (prctl(2), PR_SET_PDEATHSIG) lives as long as the work too, and no longer.
-func onOwnThread<Result: Sendable>(
-    _ work: @escaping @Sendable () throws -> Result
-) async throws -> Result {
-    try await withCheckedThrowingContinuation { continuation in
-        let body = ThreadBody {
-            continuation.resume(with: Swift.Result { try work() })
-        }
-        if let error = startThread(body) { continuation.resume(throwing: error) }
-    }
-}
-
-/// The same for work that ends early, and throws `CancellationError`, when the task is cancelled.
+/// Runs blocking work on a thread of its own; it ends early, and throws `CancellationError`, when the task is cancelled.
 func onOwnThread<Result: Sendable>(
     cancellable work: @escaping @Sendable (CancelSignal) throws -> Result
 ) async throws -> Result {
@@ -54,42 +40,6 @@ final class CancelSignal: Sendable {
             end = -1
         }
     }
-}
-
-private final class ThreadBody: Sendable {
-    let run: @Sendable () -> Void
-
-    init(_ run: @escaping @Sendable () -> Void) {
-        self.run = run
-    }
-}
-
-private func startThread(_ body: ThreadBody) -> SandboxError? {
-    var attributes = pthread_attr_t()
-    pthread_attr_init(&attributes)
-    defer { pthread_attr_destroy(&attributes) }
-    pthread_attr_setdetachstate(&attributes, Int32(PTHREAD_CREATE_DETACHED))
-    pthread_attr_setstacksize(&attributes, 1 << 20)
-    let pointer = Unmanaged.passRetained(body)
-    var thread = pthread_t()
-    let error = pthread_create(
-        &thread,
-        &attributes,
-        { raw in
-            guard let raw else { return nil }
-            // A pipe whose reader is gone is an error of write here, never a signal that ends the program.
-            var brokenPipe = sigset_t()
-            sigemptyset(&brokenPipe)
-            sigaddset(&brokenPipe, SIGPIPE)
-            pthread_sigmask(SIG_BLOCK, &brokenPipe, nil)
-            Unmanaged<ThreadBody>.fromOpaque(raw).takeRetainedValue().run()
-            return nil
-        },
-        pointer.toOpaque()
-    )
-    guard error != 0 else { return nil }
-    pointer.release()
-    return .system(error, "start a thread")
 }
 
 /// Pauses the calling thread.

@@ -1,4 +1,5 @@
 import CLinux
+import Files
 import Glibc
 
 extension LocalProvider {
@@ -57,8 +58,8 @@ extension LocalProvider {
             return shim
         } catch {
             do throws(SandboxError) {
-                try removeTree(making.path)
-                try removeTree(directory.path)
+                try removeFiles(making.path)
+                try removeFiles(directory.path)
             } catch {
                 // A sweep removes them later; the first error is the one to tell.
             }

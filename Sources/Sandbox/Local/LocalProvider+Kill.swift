@@ -1,4 +1,5 @@
 import CLinux
+import Files
 import Glibc
 
 extension LocalProvider {
@@ -62,7 +63,7 @@ extension LocalProvider {
             throw .system(errno, "rename \(directory.path)")
         }
         probe("kill:rename.after")
-        try removeTree(going)
+        try removeFiles(going)
         _ = consume lock
     }
 
@@ -79,7 +80,7 @@ extension LocalProvider {
         for name in try directoryEntries(configuration.root) ?? [] {
             let path = configuration.root + "/" + name
             if name.hasPrefix(SandboxDirectory.goingPrefix) {
-                try removeTree(path)
+                try removeFiles(path)
             } else if name.hasPrefix(SandboxDirectory.makingPrefix) {
                 try sweepUnfinished(SandboxDirectory(path: path))
             } else if SandboxDirectory.isValid(SandboxID(name)) {
@@ -106,6 +107,6 @@ extension LocalProvider {
         // The clock may have been set back: a directory from the future is as old as one can tell.
         guard age > Self.makingGrace || age < -Self.makingGrace else { return }
         if try directory.isHeld() == true { return }
-        try removeTree(directory.path)
+        try removeFiles(directory.path)
     }
 }

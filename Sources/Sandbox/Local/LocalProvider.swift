@@ -1,3 +1,4 @@
+import Files
 import Glibc
 
 /// Sandboxes on this Linux host: a directory and a tree of processes in namespaces, made by bubblewrap.

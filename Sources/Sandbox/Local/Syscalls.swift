@@ -1,4 +1,5 @@
 import CLinux
+import Files
 import Glibc
 
 /// An open descriptor that is closed when its owner goes.
@@ -157,6 +158,15 @@ enum SmallFile {
 func randomName(_ count: Int) -> String {
     var generator = SystemRandomNumberGenerator()
     return String((0..<count).map { _ in "0123456789abcdef".randomElement(using: &generator) ?? "0" })
+}
+
+/// Removes a tree of files, whatever a sandbox put into it: see `removeTree(_:)`.
+func removeFiles(_ path: String) throws(SandboxError) {
+    do {
+        try removeTree(path)
+    } catch {
+        throw .system(error.errno, error.action)
+    }
 }
 
 /// What lstat(2) tells, or `nil` when there is nothing.

@@ -1,3 +1,4 @@
+import Files
 import Glibc
 
 /// One of the standard streams, and what is known of the terminal behind it.
@@ -26,18 +27,7 @@ struct Terminal: Sendable {
         return text.count < width ? text : String(text.prefix(max(width - 1, 0)))
     }
 
-    /// Writes it all. A reader that went away is nobody to complain to.
-    func write(_ text: String) {
-        var bytes = Array(text.utf8)[...]
-        while !bytes.isEmpty {
-            let count = bytes.withUnsafeBytes { Glibc.write(descriptor, $0.baseAddress, $0.count) }
-            if count < 0 {
-                if errno == EINTR { continue }
-                return
-            }
-            bytes = bytes.dropFirst(count)
-        }
-    }
+    func write(_ text: String) { say(text, to: descriptor) }
 }
 
 extension String {

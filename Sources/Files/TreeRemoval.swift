@@ -1,17 +1,20 @@
 import Glibc
 
-/// Removes a directory tree that somebody hostile may have filled: odd modes, symbolic links, any depth.
+/// Removes a file, or a directory tree that somebody hostile may have filled: odd modes, symbolic links, any depth.
 ///
-/// Nothing outside of the tree is touched: links are removed and never followed. Safe to repeat, and for two at once.
-func removeTree(_ path: String) throws(SandboxError) {
-    let directory = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
-    guard directory >= 0 else {
+/// Nothing there is success. Nothing outside of the tree is touched: links are removed and never followed. Safe to repeat, and for two at once.
+package func removeTree(_ path: String) throws(FileError) {
+    if unlink(path) == 0 || errno == ENOENT { return }
+    // unlink(2): EISDIR on Linux, EPERM by POSIX.
+    guard errno == EISDIR || errno == EPERM else { throw FileError("remove \(path)", errno: errno) }
+    let top = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
+    guard top >= 0 else {
         if errno == ENOENT { return }
-        throw .system(errno, "open \(path)")
+        throw FileError("open \(path)", errno: errno)
     }
-    let top = Descriptor(directory)
-    try TreeRemoval(top: top.raw, path: path).empty(top.raw, depth: 0)
-    guard rmdir(path) == 0 || errno == ENOENT else { throw .system(errno, "remove \(path)") }
+    defer { close(top) }
+    try TreeRemoval(top: top, path: path).empty(top, depth: 0)
+    guard rmdir(path) == 0 || errno == ENOENT else { throw FileError("remove \(path)", errno: errno) }
 }
 
 private struct TreeRemoval {
@@ -21,7 +24,7 @@ private struct TreeRemoval {
     let top: Int32
     let path: String
 
-    func empty(_ directory: Int32, depth: Int) throws(SandboxError) {
+    func empty(_ directory: Int32, depth: Int) throws(FileError) {
         while true {
             let names = try entries(directory)
             if names.isEmpty { return }
@@ -31,43 +34,48 @@ private struct TreeRemoval {
         }
     }
 
-    private func remove(_ name: [CChar], in directory: Int32, depth: Int) throws(SandboxError) {
+    private func remove(_ name: [CChar], in directory: Int32, depth: Int) throws(FileError) {
         if unlinkat(directory, name, 0) == 0 || errno == ENOENT { return }
         // unlink(2): EISDIR on Linux, EPERM by POSIX.
-        guard errno == EISDIR || errno == EPERM else { throw .system(errno, "remove a file in \(path)") }
+        guard errno == EISDIR || errno == EPERM else { throw FileError("remove a file in \(path)", errno: errno) }
         if unlinkat(directory, name, AT_REMOVEDIR) == 0 || errno == ENOENT { return }
         var status = stat()
         guard fstatat(directory, name, &status, AT_SYMLINK_NOFOLLOW) == 0 else {
             if errno == ENOENT { return }
-            throw .system(errno, "look at a file in \(path)")
+            throw FileError("look at a file in \(path)", errno: errno)
         }
-        guard status.isDirectory else { throw .system(EPERM, "remove a file in \(path)") }
+        guard status.st_mode & S_IFMT == S_IFDIR else { throw FileError("remove a file in \(path)", errno: EPERM) }
         // The tree's processes are gone, so the name cannot become a symbolic link in between.
         _ = fchmodat(directory, name, 0o700, 0)
         if depth >= Self.deepest {
-            guard renameat(directory, name, top, randomName(24)) == 0 || errno == ENOENT else {
-                throw .system(errno, "move a directory in \(path)")
+            guard renameat(directory, name, top, movedName()) == 0 || errno == ENOENT else {
+                throw FileError("move a directory in \(path)", errno: errno)
             }
             return
         }
         let inner = openat(directory, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
         guard inner >= 0 else {
             if errno == ENOENT { return }
-            throw .system(errno, "open a directory in \(path)")
+            throw FileError("open a directory in \(path)", errno: errno)
         }
-        let child = Descriptor(inner)
-        try empty(child.raw, depth: depth + 1)
+        defer { close(inner) }
+        try empty(inner, depth: depth + 1)
         guard unlinkat(directory, name, AT_REMOVEDIR) == 0 || errno == ENOENT else {
-            throw .system(errno, "remove a directory in \(path)")
+            throw FileError("remove a directory in \(path)", errno: errno)
         }
     }
 
+    private func movedName() -> String {
+        let number = UInt64.random(in: 0 ... .max)
+        return ".moved-\(String(number, radix: 16))"
+    }
+
     /// The names as the file system has them: they need not be UTF-8.
-    private func entries(_ directory: Int32) throws(SandboxError) -> [[CChar]] {
+    private func entries(_ directory: Int32) throws(FileError) -> [[CChar]] {
         let copy = openat(directory, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC)
         guard copy >= 0, let stream = fdopendir(copy) else {
             if errno == ENOENT { return [] }
-            throw .system(errno, "open a directory in \(path)")
+            throw FileError("open a directory in \(path)", errno: errno)
         }
         defer { closedir(stream) }
         var names: [[CChar]] = []
