@@ -18,12 +18,12 @@ build:
 	@scripts/setup run
 	$(BUILD_RELEASE)
 
-## test: everything CI runs, apart from the lint
+## test: everything CI runs, apart from the lint; one test at a time, so that a slow machine fails none for its slowness
 test:
 	@scripts/setup test
 	$(BUILD_RELEASE)
 	swift build --build-tests
-	SNAPWF_BIN="$(CURDIR)/$(RELEASE)/release" swift test --skip-build
+	SNAPWF_BIN="$(CURDIR)/$(RELEASE)/release" swift test --skip-build --no-parallel
 
 ## lint: the style that CI insists on
 lint:
