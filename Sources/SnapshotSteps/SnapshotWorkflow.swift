@@ -45,6 +45,7 @@ package struct SnapshotWorkflow: WorkflowDefinition {
         _ request: SnapshotRequest, _ resolution: Resolution, in sandbox: SandboxHandle, scope: RunContext
     ) async throws -> RegisteredSnapshot {
         let environment = environment
+        for note in sandbox.notes { try await scope.emit(SandboxLabel.noteEvent, note) }
         try await scope.step("fetch-helper", retry: Self.asking, timeout: .seconds(600)) { _ in
             try await FetchHelperStep(environment: environment, sandbox: sandbox).run()
         }

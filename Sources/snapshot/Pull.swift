@@ -86,9 +86,9 @@ struct Pull {
     ) throws -> PullResult {
         let total = resolved.layers.reduce(UInt64(0)) { $0 &+ UInt64(clamping: $1.descriptor.size) }
         let counter = LayerByteCounter(total: total, report: report)
-        let layers = resolved.layers.map { layer($0, source: source, counter: counter) }
+        let layers = try resolved.layers.map { try layer($0, source: source, counter: counter) }
         let format = Format(
-            uuid: key.uuid, hashSeed: key.hashSeed, label: [], timestamp: resolved.created ?? 0, size: size)
+            uuid: key.uuid, hashSeed: key.hashSeed, timestamp: superblockTime(resolved), size: size)
         let warnings = WarningList(report)
         let converter = Converter(temporaryDirectory: parentDirectory(of: output), warn: { warnings.add($0) })
         let summary = try converter.convert(layers: layers, into: file.descriptor, format: format)
@@ -103,9 +103,26 @@ struct Pull {
             warnings: warnings.first, config: String(decoding: resolved.configBytes, as: UTF8.self))
     }
 
+    /// When the image was made. A date in the future would be a broken clock to e2fsck; then, and only then, the bytes
+    /// could depend on the day of the conversion, so such an image gets no date at all.
+    private func superblockTime(_ image: ResolvedImage) -> Int64 {
+        guard let created = image.created, created >= 0 else { return 0 }
+        guard created <= Int64(time(nil)) else {
+            report.warning("the image says that it was made in the future; the file system says 1970")
+            return 0
+        }
+        return created
+    }
+
     private func layer(
         _ layer: ImageLayer, source: any ImageSource, counter: LayerByteCounter
-    ) -> Layer {
+    ) throws(OCIError) -> Layer {
+        guard layer.diffID.algorithm == .sha256 else {
+            throw OCIError(
+                .unsupportedMediaType,
+                "layer \(layer.descriptor.digest) is named by a \(layer.diffID.algorithm.rawValue) diffID; only sha256 is "
+                    + "understood")
+        }
         let compression: Compression =
             switch layer.compression {
             case .none: .none
@@ -114,7 +131,7 @@ struct Pull {
             }
         return Layer(
             name: layer.descriptor.digest.description, compression: compression,
-            diffID: layer.diffID.algorithm == .sha256 ? layer.diffID.bytes : nil,
+            diffID: layer.diffID.bytes,
             open: { try BlobLayerSource(source.openLayer(layer.descriptor), counter: counter) })
     }
 

@@ -82,6 +82,15 @@ extension EndToEnd {
             ).wait()
             #expect(blocked.status == 1 && blocked.errors.contains("SNAPWF_HOME"), "\(blocked.everything)")
 
+            let readOnly = try makeTemporaryDirectory("read-only")
+            try await tool("mount", "-t", "tmpfs", "-o", "ro", "tmpfs", readOnly)
+            let refused = try await Child(
+                Programs.snapwf, ["run", image], environment: ["SNAPWF_HOME": readOnly + "/state"]
+            ).wait()
+            try await tool("umount", readOnly)
+            #expect(refused.status == 1 && refused.errors.contains("Read-only"), "\(refused.everything)")
+            #expect(refused.errors.contains("SNAPWF_HOME"), "\(refused.everything)")
+
             for (database, table) in [("workflow.db", "workflow_migrations"), ("catalog.db", "grdb_migrations")] {
                 let installation = try Installation()
                 try await installation.snapwf("ls")

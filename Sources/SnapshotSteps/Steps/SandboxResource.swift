@@ -8,6 +8,8 @@ import Workflow
 struct SandboxHandle: Codable, Sendable {
     var id: SandboxID
     var name: String
+    /// What a person should know, such as "memory: not enforced".
+    var notes: [String]
 }
 
 /// Labels that tell whose a sandbox is. The only thing every provider echoes back, so never a secret in them.
@@ -17,6 +19,9 @@ package enum SandboxLabel {
     package static let owner = "SNAPWF_OWNER"
     package static let key = "SNAPWF_KEY"
     package static let version = "SNAPWF_VERSION"
+
+    /// The kind of the event that passes on what the provider noted about a sandbox; its payload is the note.
+    package static let noteEvent = "sandbox.note"
 }
 
 /// The sandbox of a run: found by its labels before it is created, killed when its scope ends.
@@ -47,11 +52,9 @@ struct SandboxResource: DurableResource {
             labels[SandboxLabel.version] = "\(SnapshotWorkflow.version)"
             let spec = SandboxSpec(
                 name: "snapwf-\(key.runID)-g\(key.generation)", labels: labels, vcpus: request.vcpus,
-                memoryBytes: request.memoryBytes, diskBytes: request.diskBytes ?? estimatedDisk,
+                memoryBytes: request.memoryBytes, diskBytes: request.diskBytes ?? estimatedDisk(by: provider),
                 timeToLive: .seconds(request.timeToLive), inputs: try SandboxInputs(request).list)
-            let info = try await provider.create(spec)
-            for note in info.notes { environment.logger.debug("sandbox \(info.id): \(note)") }
-            return SandboxHandle(info)
+            return SandboxHandle(try await provider.create(spec))
         }
     }
 
@@ -82,8 +85,9 @@ struct SandboxResource: DurableResource {
         ]
     }
 
-    /// Six times the compressed layers, the size asked for, and 2 GiB to work in.
-    private var estimatedDisk: UInt64 {
+    /// Six times the compressed layers, the size asked for, and 2 GiB to work in; nothing where no limit is kept.
+    private func estimatedDisk(by provider: any SandboxProvider) -> UInt64? {
+        guard provider.capabilities.resourceLimits else { return nil }
         let (layers, overflow) = resolution.layerBytes.multipliedReportingOverflow(by: 6)
         let (sum, carry) = (overflow ? .max : layers).addingReportingOverflow((request.size ?? 0) + (2 << 30))
         return carry ? .max : sum
@@ -92,7 +96,7 @@ struct SandboxResource: DurableResource {
 
 extension SandboxHandle {
     fileprivate init(_ info: SandboxInfo) {
-        self.init(id: info.id, name: info.name)
+        self.init(id: info.id, name: info.name, notes: info.notes)
     }
 }
 

@@ -84,6 +84,11 @@ final class RunReporter: Sendable {
 
     /// One line for what a person wants to know; nil for what is only for the record.
     private func describe(_ event: EventRecord) -> String? {
+        if event.kind == SandboxLabel.noteEvent, let payload = event.payload,
+            let note = try? JSONDecoder().decode(String.self, from: Data(payload.utf8))
+        {
+            return "  sandbox       note: \(note)"
+        }
         guard let name = event.name else { return nil }
         let words: String
         switch event.kind {
