@@ -6,10 +6,10 @@ import Synchronization
 
 /// Says what happens: to a program as JSON lines on standard output, to a person as lines on standard error.
 ///
-/// Progress is told at most four times a second.
+/// Progress is told at most four times a second, and whenever the phase changes.
 final class Reporter: Sendable {
     private let mode: ProgressMode
-    private let lastProgress = Mutex<ContinuousClock.Instant?>(nil)
+    private let last = Mutex<(at: ContinuousClock.Instant, phase: PullProgress.Phase)?>(nil)
     private let isTerminal: Bool
 
     init(mode: ProgressMode) {
@@ -20,9 +20,9 @@ final class Reporter: Sendable {
     func progress(_ progress: PullProgress) {
         guard mode == .json || (mode == .plain && isTerminal) else { return }
         let now = ContinuousClock.now
-        let due = lastProgress.withLock { last in
-            if let last, now - last < .milliseconds(250), progress.phase == .layers { return false }
-            last = now
+        let due = last.withLock { last in
+            if let last, last.phase == progress.phase, now - last.at < .milliseconds(250) { return false }
+            last = (now, progress.phase)
             return true
         }
         guard due else { return }

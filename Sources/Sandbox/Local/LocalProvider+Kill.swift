@@ -102,11 +102,15 @@ extension LocalProvider {
     }
 
     private func sweepUnfinished(_ directory: SandboxDirectory) throws(SandboxError) {
+        if let isHeld = try directory.isHeld() {
+            if !isHeld { try removeFiles(directory.path) }
+            return
+        }
+        // The maker lives or died before it had its lock: only age can tell.
         guard let status = linkStatus(directory.path) else { return }
         let age = Int(UnixTime.now().milliseconds / 1000) - status.st_mtim.tv_sec
         // The clock may have been set back: a directory from the future is as old as one can tell.
         guard age > Self.makingGrace || age < -Self.makingGrace else { return }
-        if try directory.isHeld() == true { return }
         try removeFiles(directory.path)
     }
 }

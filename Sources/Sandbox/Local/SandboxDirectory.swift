@@ -38,9 +38,11 @@ struct SandboxDirectory: Sendable {
     /// - Returns: the descriptor that holds the lock.
     func make(spec: SpecRecord, expiry: Expiry) throws(SandboxError) -> Descriptor {
         guard mkdir(path, 0o700) == 0 else { throw .system(errno, "make \(path)") }
-        let lock = try Descriptor.open(lockPath, O_RDWR | O_CREAT | O_EXCL)
+        // The lock gets its name when it is held, so that under this name a free lock means a dead maker.
+        let lock = try Descriptor.open(lockPath + ".new", O_RDWR | O_CREAT | O_EXCL)
         let result = clinux_lock(lock.raw)
         guard result >= 0 else { throw .system(-result, "lock \(lockPath)") }
+        guard rename(lockPath + ".new", lockPath) == 0 else { throw .system(errno, "rename \(lockPath).new") }
         for (name, mode) in [("etc", mode_t(0o755)), ("work", 0o755), ("tmp", 0o1777)] {
             guard mkdir("\(path)/\(name)", 0o700) == 0, chmod("\(path)/\(name)", mode) == 0 else {
                 throw .system(errno, "make \(path)/\(name)")

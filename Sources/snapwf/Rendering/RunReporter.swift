@@ -16,7 +16,7 @@ final class RunReporter: Sendable {
         var begun: [String: Date] = [:]
         var hasLiveLine = false
         var speed = TransferSpeed()
-        var lastProgress: ContinuousClock.Instant?
+        var lastProgress: (at: ContinuousClock.Instant, phase: PullProgress.Phase)?
     }
 
     init(options: GlobalOptions, progress: ProgressMode) {
@@ -52,8 +52,10 @@ final class RunReporter: Sendable {
     func show(_ progress: PullProgress) {
         let text: String? = state.withLock { state in
             let now = ContinuousClock.now
-            if let last = state.lastProgress, now - last < .milliseconds(100), progress.phase == .layers { return nil }
-            state.lastProgress = now
+            if let last = state.lastProgress, last.phase == progress.phase, now - last.at < .milliseconds(100) {
+                return nil
+            }
+            state.lastProgress = (now, progress.phase)
             state.speed.add(bytes: progress.bytes, at: now)
             guard mode == .tty else { return nil }
             state.hasLiveLine = true
