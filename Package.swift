@@ -15,7 +15,9 @@ let crypto: Target.Dependency = .product(name: "Crypto", package: "swift-crypto"
 let grdb: Target.Dependency = .product(name: "GRDB", package: "GRDB.swift")
 let httpClient: Target.Dependency = .product(name: "AsyncHTTPClient", package: "async-http-client")
 let logging: Target.Dependency = .product(name: "Logging", package: "swift-log")
+let metrics: Target.Dependency = .product(name: "CoreMetrics", package: "swift-metrics")
 let signals: Target.Dependency = .product(name: "UnixSignals", package: "swift-service-lifecycle")
+let tracing: Target.Dependency = .product(name: "Tracing", package: "swift-distributed-tracing")
 let nio: [Target.Dependency] = ["NIOCore", "NIOHTTP1", "NIOPosix"].map { .product(name: $0, package: "swift-nio") }
 let nioSSL: Target.Dependency = .product(name: "NIOSSL", package: "swift-nio-ssl")
 
@@ -30,7 +32,9 @@ let package = Package(
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
         .package(url: "https://github.com/apple/swift-crypto", from: "4.5.2"),
+        .package(url: "https://github.com/apple/swift-distributed-tracing", from: "1.7.3"),
         .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+        .package(url: "https://github.com/apple/swift-metrics", from: "2.13.0"),
         .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
         .package(url: "https://github.com/apple/swift-nio-ssl", from: "2.37.6"),
         .package(url: "https://github.com/groue/GRDB.swift", from: "7.10.0"),
@@ -42,7 +46,9 @@ let package = Package(
         .target(
             name: "WorkflowMigrations", path: "migrations/workflow",
             resources: [.embedInCode("v0001_initial.sql")], swiftSettings: settings),
-        .target(name: "Workflow", dependencies: ["WorkflowMigrations", grdb, logging], swiftSettings: settings),
+        .target(
+            name: "Workflow", dependencies: ["WorkflowMigrations", grdb, logging, metrics, tracing],
+            swiftSettings: settings),
         .target(name: "WorkflowTesting", dependencies: ["Workflow", logging], swiftSettings: settings),
 
         // The converter: what the helper is made of.
@@ -93,7 +99,11 @@ let package = Package(
             swiftSettings: settings),
         .testTarget(
             name: "WorkflowTests",
-            dependencies: ["Workflow", "WorkflowTesting", "WorkflowCrashChild", grdb, logging],
+            dependencies: [
+                "Workflow", "WorkflowTesting", "WorkflowCrashChild", grdb, logging, metrics,
+                .product(name: "InMemoryTracing", package: "swift-distributed-tracing"),
+                .product(name: "MetricsTestKit", package: "swift-metrics"), tracing,
+            ],
             swiftSettings: settings),
         .testTarget(name: "EXT4Tests", dependencies: ["CCRC32C", "EXT4"], swiftSettings: settings),
         .testTarget(

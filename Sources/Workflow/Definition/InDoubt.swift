@@ -3,7 +3,7 @@
 public enum InDoubtPolicy<Output: Sendable>: Sendable {
     /// The step is declared idempotent: it is simply run again.
     case retry
-    /// The run is held with ``WorkflowError/Code/inDoubt`` until ``Engine/decide(_:step:_:)`` says what happened.
+    /// The run is held with ``WorkflowError/Code/inDoubt(step:)`` until ``Engine/decide(_:step:_:)`` says what happened.
     case ask
     /// The step finds out by itself. The context is that of the attempt in doubt.
     ///

@@ -36,7 +36,10 @@ extension Engine {
 
     /// Events of a run after the given sequence number, oldest first.
     ///
-    /// - Parameter limit: 1 to 10 000; other values are brought into that range.
+    /// - Parameters:
+    ///   - id: the run.
+    ///   - seq: where to go on; 0 for the beginning.
+    ///   - limit: 1 to 10 000; other values are brought into that range.
     public func events(of id: RunID, after seq: Int64 = 0, limit: Int = 1000) async throws -> [EventRecord] {
         try await core.store.events(of: id, after: seq, limit: min(max(limit, 1), 10_000))
     }

@@ -1,3 +1,4 @@
+import CoreMetrics
 import Foundation
 
 /// Runs workflows and keeps them durable.
@@ -12,9 +13,10 @@ public final class Engine: Sendable {
     /// - Throws: ``WorkflowError`` with `storeNewerThanProgram`, `storeNotWritable`, `storeFull`, `storeBusy`,
     ///   `storeCorrupt` or `storeFailed`.
     public init(store: StoreConfiguration, configuration: EngineConfiguration = .init()) async throws {
+        let metrics = MetricsSystem.factory
         core = EngineCore(
-            store: try await SQLiteStore.open(store, clock: configuration.clock),
-            configuration: configuration)
+            store: try await SQLiteStore.open(store, clock: configuration.clock, metrics: StoreMetrics(metrics)),
+            configuration: configuration, metrics: RunMetrics(metrics))
     }
 
     /// Makes a workflow known by its name, so that ``resume(_:)`` finds it.

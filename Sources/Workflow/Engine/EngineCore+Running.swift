@@ -12,7 +12,7 @@ extension EngineCore {
         let run = NewRun(
             id: configuration.makeRunID(clock.now()), workflow: W.name, version: W.version, input: text,
             inputHash: Payload.hash(text), dedupKey: dedupKey, labels: labels)
-        let execution = RunExecution(id: run.id, epoch: 1, core: self)
+        let execution = RunExecution(id: run.id, workflow: W.name, epoch: 1, core: self)
         try execution.pass("run", "create", .before)
         // Without a dedup key nothing can stand in the way: the workflow begins at once and its first intent takes the
         // run's row along into one commit. With one, nothing of the workflow may run before the key is ours.
@@ -72,7 +72,8 @@ extension EngineCore {
         try pass(CrashPoint(subject: "run", moment: "claim", edge: .before))
         let claimed = try await claim(id, purpose: .execution)
         let execution = RunExecution(
-            id: id, epoch: claimed.claim.epoch, core: self, steps: claimed.steps, resources: claimed.resources)
+            id: id, workflow: W.name, epoch: claimed.claim.epoch, core: self, steps: claimed.steps,
+            resources: claimed.resources)
         execution.hold(claimed.claim)
         do {
             try pass(CrashPoint(subject: "run", moment: "claim", edge: .after))

@@ -21,11 +21,13 @@ final class EngineCore: Sendable {
 
     let store: any WorkflowStore
     let configuration: EngineConfiguration
+    let metrics: RunMetrics
     private let state = Mutex(State())
 
-    init(store: any WorkflowStore, configuration: EngineConfiguration) {
+    init(store: any WorkflowStore, configuration: EngineConfiguration, metrics: RunMetrics) {
         self.store = store
         self.configuration = configuration
+        self.metrics = metrics
     }
 
     var clock: any EngineClock { store.clock }

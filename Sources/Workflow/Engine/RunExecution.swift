@@ -32,6 +32,7 @@ final class RunExecution: Sendable {
     }
 
     let id: RunID
+    let workflow: String
     let epoch: Int
     let core: EngineCore
     let logger: Logger
@@ -41,8 +42,12 @@ final class RunExecution: Sendable {
     let recordedResources: [ResourceRecord]
     private let state = Mutex(State())
 
-    init(id: RunID, epoch: Int, core: EngineCore, steps: [StepRecord] = [], resources: [ResourceRecord] = []) {
+    init(
+        id: RunID, workflow: String, epoch: Int, core: EngineCore, steps: [StepRecord] = [],
+        resources: [ResourceRecord] = []
+    ) {
         self.id = id
+        self.workflow = workflow
         self.epoch = epoch
         self.core = core
         var logger = core.configuration.logger
@@ -61,13 +66,19 @@ final class RunExecution: Sendable {
     /// Executes the workflow. `work` returns the output as JSON.
     func begin(_ work: @escaping @Sendable (RunContext) async throws -> String) {
         let task = Task { [self] in
-            let result: Result<String, any Error>
-            do {
-                result = .success(try await work(RunContext(execution: self, scope: Scope())))
-            } catch {
-                result = .failure(error)
+            let clock = ContinuousClock()
+            let began = clock.now
+            core.metrics.runBegan()
+            let outcome = await Spans.run(id, of: workflow, epoch: epoch) {
+                let result: Result<String, any Error>
+                do {
+                    result = .success(try await work(RunContext(execution: self, scope: Scope())))
+                } catch {
+                    result = .failure(error)
+                }
+                return await conclude(result)
             }
-            let outcome = await conclude(result)
+            core.metrics.runEnded(workflow, outcome: outcome.name, after: began.duration(to: clock.now))
             core.forget(self)
             self.outcome.fulfil(outcome)
         }

@@ -30,11 +30,29 @@ struct StepExecution<Output: Codable & Sendable>: Sendable {
         if record?.scope != scope.path { record = nil }
         if let record {
             try match(record, input)
-            if let recorded = try recordedResult(record) { return try recorded.get() }
+            if let recorded = try recordedResult(record) {
+                execution.core.metrics.stepReplayed(execution.workflow)
+                return try recorded.get()
+            }
         }
         try execution.require(.effect)
         try Task.checkCancellation()
         try await scope.requireResources()
+        let clock = ContinuousClock()
+        let began = clock.now
+        let result: Result<Output, any Error>
+        do {
+            result = .success(try await take(body, input, after: record))
+        } catch {
+            result = .failure(error)
+        }
+        execution.core.metrics.stepEnded(
+            execution.workflow, step.name, outcome: result.outcome, after: began.duration(to: clock.now))
+        return try result.get()
+    }
+
+    /// Attempts it until it has an output, after settling what an earlier process left.
+    private func take(_ body: @escaping Body, _ input: String?, after record: StepRecord?) async throws -> Output {
         var ledger = AttemptLedger(record)
         if let record {
             if let output = try await settle(record, &ledger) { return output }
@@ -165,7 +183,10 @@ struct StepExecution<Output: Codable & Sendable>: Sendable {
         let log = ProgressLog(attempt: attempt(ledger), latest: ledger.progress, execution: execution)
         let context = context(ledger, deadline, log)
         try execution.pass(subject, "effect", .before)
-        let ending = await execution.call(until: deadline) { try await body(context) }
+        let ending = await Spans.attempt(ledger.attempt, of: step.name, run: execution.id) {
+            await execution.call(until: deadline) { try await body(context) }
+        }
+        execution.core.metrics.attemptEnded(execution.workflow, step.name, outcome: ending.name)
         execution.endBody()
         ledger.progress = log.close()
         try execution.pass(subject, "effect", .after)
@@ -333,6 +354,17 @@ struct AttemptLedger: Sendable {
         failures = record?.failures ?? 0
         crashes = record?.crashes ?? 0
         progress = record?.progress
+    }
+}
+
+extension Result {
+    /// How a step went on, as metrics call it.
+    fileprivate var outcome: String {
+        switch self {
+        case .success: "done"
+        case .failure(let error) where error is StepFailure: "failed"
+        case .failure: "stopped"
+        }
     }
 }
 

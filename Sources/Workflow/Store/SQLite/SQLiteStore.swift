@@ -17,12 +17,12 @@ final class SQLiteStore: WorkflowStore {
     }
 
     static func open(
-        _ configuration: StoreConfiguration, clock: any EngineClock
+        _ configuration: StoreConfiguration, clock: any EngineClock, metrics: StoreMetrics
     ) async throws -> SQLiteStore {
         var configuration = configuration
         // The reader opens later: the working directory may have changed by then.
         configuration.path = URL(fileURLWithPath: configuration.path).path
-        let writer = try await SQLiteWriter.open(configuration)
+        let writer = try await SQLiteWriter.open(configuration, metrics)
         return SQLiteStore(
             clock: clock, reader: SQLiteReader(configuration), writer: writer,
             locks: RunLocks(directory: configuration.path + ".locks"))

@@ -21,13 +21,15 @@ final class SQLiteWriter: Sendable {
         var waiting: [Operation] = []
         var hurries = false
         var flushAt: ContinuousClock.Instant?
+        /// When the oldest of those that wait came.
+        var waitingSince: ContinuousClock.Instant?
         var isStopping = false
         var isSevered = false
         var commits = 0
     }
 
     private enum Turn {
-        case take([Operation])
+        case take([Operation], of: Int, since: ContinuousClock.Instant)
         case wait(until: ContinuousClock.Instant?)
         case stop
     }
@@ -37,23 +39,26 @@ final class SQLiteWriter: Sendable {
 
     private let database: WritingDatabase
     private let flushDelay: Duration
+    private let metrics: StoreMetrics
     private let state = Mutex(State())
     private let wake = DispatchSemaphore(value: 0)
     private let stopped = Promise<Void>()
 
-    private init(database: WritingDatabase, flushDelay: Duration) {
+    private init(database: WritingDatabase, flushDelay: Duration, metrics: StoreMetrics) {
         self.database = database
         self.flushDelay = flushDelay
+        self.metrics = metrics
     }
 
     /// Opens the database on a new thread, and keeps the thread.
-    static func open(_ configuration: StoreConfiguration) async throws -> SQLiteWriter {
+    static func open(_ configuration: StoreConfiguration, _ metrics: StoreMetrics) async throws -> SQLiteWriter {
         try await withCheckedThrowingContinuation { (continuation: CheckedContinuation<SQLiteWriter, any Error>) in
             let thread = Thread {
                 let writer: SQLiteWriter
                 do {
-                    let database = try WritingDatabase.open(configuration)
-                    writer = SQLiteWriter(database: database, flushDelay: configuration.flushDelay)
+                    let database = try WritingDatabase.open(configuration, metrics)
+                    writer = SQLiteWriter(
+                        database: database, flushDelay: configuration.flushDelay, metrics: metrics)
                 } catch {
                     continuation.resume(throwing: StoreErrors.translate(error, path: configuration.path))
                     return
@@ -75,10 +80,12 @@ final class SQLiteWriter: Sendable {
         let refusal = state.withLock { state -> WorkflowError? in
             if state.isSevered { return .severed }
             if state.isStopping { return WorkflowError(.engineClosed, "the engine was shut down") }
+            let now = ContinuousClock.now
             state.waiting.append(operation)
+            if state.waitingSince == nil { state.waitingSince = now }
             switch operation.urgency {
             case .now: state.hurries = true
-            case .withNext: state.flushAt = state.flushAt ?? ContinuousClock.now.advanced(by: flushDelay)
+            case .withNext: state.flushAt = state.flushAt ?? now.advanced(by: flushDelay)
             }
             return nil
         }
@@ -134,7 +141,7 @@ final class SQLiteWriter: Sendable {
     private func loop() {
         while true {
             switch turn() {
-            case .take(let operations): commit(operations)
+            case .take(let operations, let queue, let since): commit(operations, of: queue, since: since)
             case .wait(until: nil): wake.wait()
             case .wait(until: .some(let instant)):
                 let left = max(ContinuousClock.now.duration(to: instant), .zero)
@@ -155,22 +162,28 @@ final class SQLiteWriter: Sendable {
             if !state.hurries, !state.isStopping, let flushAt = state.flushAt, flushAt > .now {
                 return .wait(until: flushAt)
             }
+            let queue = state.waiting.count
             let group = Array(state.waiting.prefix(Self.groupLimit))
+            let now = ContinuousClock.now
+            let since = state.waitingSince ?? now
             state.waiting.removeFirst(group.count)
             state.hurries = state.waiting.contains { $0.urgency == .now }
-            state.flushAt = state.waiting.isEmpty ? nil : .now
-            return .take(group)
+            state.flushAt = state.waiting.isEmpty ? nil : now
+            state.waitingSince = state.waiting.isEmpty ? nil : since
+            return .take(group, of: queue, since: since)
         }
     }
 
-    private func commit(_ operations: [Operation]) {
+    private func commit(_ operations: [Operation], of queue: Int, since: ContinuousClock.Instant) {
         var errors: [(any Error)?]
         do {
             errors = try database.transaction(operations.map(\.apply)) { [self] in
                 guard !isSevered else { throw WorkflowError.severed }
             }
             state.withLock { $0.commits += 1 }
+            metrics.committed(operations: operations.count, of: queue, latency: since.duration(to: .now))
         } catch {
+            metrics.commitFailed()
             errors = operations.map { _ in error }
         }
         let cut = isSevered

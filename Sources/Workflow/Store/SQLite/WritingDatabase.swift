@@ -12,11 +12,12 @@ struct WritingDatabase: Sendable {
     private let queue: DatabaseQueue
     private let gate: FileLock
     private let configuration: StoreConfiguration
+    private let metrics: StoreMetrics
     private let checkpoint = CheckpointThreshold()
 
     private var walPath: String { configuration.path + "-wal" }
 
-    static func open(_ configuration: StoreConfiguration) throws -> WritingDatabase {
+    static func open(_ configuration: StoreConfiguration, _ metrics: StoreMetrics) throws -> WritingDatabase {
         try prepareFile(configuration.path)
         let gate = try FileLock.open(configuration.path + ".commit.lock")
         // GRDB makes a small commit when it finds the log empty, so opening counts as a commit.
@@ -29,7 +30,7 @@ struct WritingDatabase: Sendable {
             try verify(db)
             try SchemaMigration.migrate(db)
         }
-        return WritingDatabase(queue: queue, gate: gate, configuration: configuration)
+        return WritingDatabase(queue: queue, gate: gate, configuration: configuration, metrics: metrics)
     }
 
     /// Runs each operation in a savepoint of one transaction, and commits.
@@ -39,9 +40,16 @@ struct WritingDatabase: Sendable {
     func transaction(
         _ operations: [@Sendable (Database) throws -> Void], lastCheck: () throws -> Void
     ) throws -> [(any Error)?] {
-        guard gate.lock(.shared, patience: configuration.busyTimeout) else { throw StoreErrors.busy(configuration) }
+        let isLocked = metrics.lockWait { gate.lock(.shared, patience: configuration.busyTimeout) }
+        guard isLocked else { throw StoreErrors.busy(configuration) }
         defer { gate.unlock() }
-        return try queue.inDatabase { db in
+        return try metrics.transaction { try apply(operations, lastCheck) }
+    }
+
+    private func apply(
+        _ operations: [@Sendable (Database) throws -> Void], _ lastCheck: () throws -> Void
+    ) throws -> [(any Error)?] {
+        try queue.inDatabase { db in
             var errors: [(any Error)?] = []
             try db.inTransaction(.immediate) {
                 for operation in operations {
@@ -74,19 +82,24 @@ struct WritingDatabase: Sendable {
         defer { gate.unlock() }
         let isComplete: Bool
         do {
-            isComplete = try queue.inDatabase { db in
-                // A reader in the way is not waited for: the next commit tries again.
-                try db.execute(sql: "PRAGMA busy_timeout = 0")
-                let result = Result { try Row.fetchOne(db, sql: "PRAGMA wal_checkpoint(TRUNCATE)") }
-                try db.execute(sql: "PRAGMA busy_timeout = \(configuration.busyTimeout.wholeMilliseconds)")
-                return try result.get()?[0] == 0
-            }
+            isComplete = try metrics.checkpoint { try truncateLog() }
         } catch {
             // Nothing is lost: the log still holds every commit, and the next commit meets the same trouble where it
             // can be reported.
             isComplete = false
         }
         checkpoint.attempted(isComplete: isComplete, size: size, limit: configuration.walLimit)
+    }
+
+    /// - Returns: whether the whole log was moved.
+    private func truncateLog() throws -> Bool {
+        try queue.inDatabase { db in
+            // A reader in the way is not waited for: the next commit tries again.
+            try db.execute(sql: "PRAGMA busy_timeout = 0")
+            let result = Result { try Row.fetchOne(db, sql: "PRAGMA wal_checkpoint(TRUNCATE)") }
+            try db.execute(sql: "PRAGMA busy_timeout = \(configuration.busyTimeout.wholeMilliseconds)")
+            return try result.get()?[0] == 0
+        }
     }
 
     /// Closes the connection. SQLite checkpoints when the last connection of all processes closes.

@@ -1,0 +1,61 @@
+/// What to measure, and how much of it.
+struct Options {
+    static let usage = """
+        usage: workflow-bench [--only commits|startup|idle] [--finished-runs N] [--steps N] [--runs N] [--rounds N]
+                              [--idle-seconds N] [--directory DIR] [--json FILE|-]
+
+          --only            one group of figures; all without it
+          --finished-runs   how many finished runs the store of the start-up figures holds (default 100000)
+          --steps           steps of the sequential run, and commits of the peer (default 2000)
+          --runs            how many runs go at once (default 64)
+          --rounds          how often peer and engine take turns; the median counts (default 5)
+          --idle-seconds    how long the waiting engine is watched (default 10)
+          --directory       a directory on the disk to measure (default: the working directory)
+          --json            also write JSON to a file; "-" is standard output, and the text goes to standard error
+        """
+
+    var only: String?
+    var finishedRuns = 100_000
+    var steps = 2000
+    var runs = 64
+    var rounds = 5
+    var idleSeconds = 10
+    var directory = "."
+    var json: String?
+
+    init(_ arguments: [String]) throws {
+        var rest = arguments[...]
+        while let flag = rest.popFirst() {
+            guard let value = rest.popFirst() else { throw Usage(message: "\(flag) needs a value") }
+            switch flag {
+            case "--only":
+                guard ["commits", "startup", "idle"].contains(value) else {
+                    throw Usage(message: "--only takes commits, startup or idle")
+                }
+                only = value
+            case "--finished-runs": finishedRuns = try Self.number(flag, value, 0...10_000_000)
+            case "--steps": steps = try Self.number(flag, value, 1...1_000_000)
+            case "--runs": runs = try Self.number(flag, value, 1...10_000)
+            case "--rounds": rounds = try Self.number(flag, value, 1...1000)
+            case "--idle-seconds": idleSeconds = try Self.number(flag, value, 1...3600)
+            case "--directory": directory = value
+            case "--json": json = value
+            default: throw Usage(message: "unknown option \(flag)")
+            }
+        }
+    }
+
+    func measures(_ group: String) -> Bool { only == nil || only == group }
+
+    private static func number(_ flag: String, _ text: String, _ range: ClosedRange<Int>) throws -> Int {
+        guard let number = Int(text), range.contains(number) else {
+            throw Usage(message: "\(flag) takes a number from \(range.lowerBound) to \(range.upperBound)")
+        }
+        return number
+    }
+}
+
+/// The command line makes no sense.
+struct Usage: Error {
+    let message: String
+}
