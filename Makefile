@@ -5,6 +5,9 @@ RELEASE = .build-release
 # Stripped: the helper is copied into each sandbox.
 BUILD_RELEASE = swift build -c release --static-swift-stdlib -Xlinker -s --scratch-path $(RELEASE)
 
+SWIFT_FILES = Package.swift Sources Tests migrations $(wildcard Examples/*/Package.swift Examples/*/Sources) \
+	Benchmarks/Package.swift Benchmarks/Sources
+
 .PHONY: run build test lint format bench clean
 
 ## run: build and turn an image into a snapshot: make run IMAGE=ghcr.io/acme/app:1.2
@@ -23,20 +26,22 @@ test:
 	@scripts/setup test
 	$(BUILD_RELEASE)
 	swift build --build-tests
+	Examples/Postcards/try.sh
 	SNAPWF_BIN="$(CURDIR)/$(RELEASE)/release" swift test --skip-build --no-parallel
 
 ## lint: the style that CI insists on
 lint:
-	swift format lint --strict --recursive Package.swift Sources Tests migrations
+	swift format lint --strict --recursive $(SWIFT_FILES)
 
 format:
-	swift format --in-place --recursive Package.swift Sources Tests migrations
+	swift format --in-place --recursive $(SWIFT_FILES)
 
 ## bench: each figure beside its peer, from one run
 bench:
 	@scripts/setup bench
 	@$(BUILD_RELEASE)
 	@scripts/bench
+	@swift run -c release --package-path Benchmarks --scratch-path .build-bench workflow-bench
 
 clean:
 	rm -rf .build .build-release out

@@ -32,6 +32,9 @@ CREATE UNIQUE INDEX runs_by_dedup_key ON runs (workflow, dedup_key)
 CREATE INDEX runs_to_cancel ON runs (id)
     WHERE cancel_requested_at IS NOT NULL AND finished_at IS NULL;
 
+-- Few among many: what waits to be resumed, found without a look at all that has ended.
+CREATE INDEX runs_unfinished ON runs (id) WHERE finished_at IS NULL;
+
 CREATE INDEX runs_by_end ON runs (finished_at) WHERE finished_at IS NOT NULL;
 
 CREATE TABLE steps (

@@ -30,7 +30,7 @@ extension SQLiteStore {
                 sql: """
                     SELECT \(RunRecord.columns) FROM runs
                     WHERE id < :before AND (:workflow IS NULL OR workflow = :workflow)
-                        AND status IN (\(Self.list(query.statuses)))
+                        AND \(Self.condition(query.statuses))
                     ORDER BY id DESC
                     """,
                 arguments: ["before": query.before?.description ?? "~", "workflow": query.workflow])
@@ -46,10 +46,14 @@ extension SQLiteStore {
     }
 
     /// The recorded states behind the asked ones: "interrupted" is one of the unfinished ones.
-    private static func list(_ statuses: Set<RunStatus>?) -> String {
+    ///
+    /// Where no finished one is among them, the words are those of a partial index.
+    private static func condition(_ statuses: Set<RunStatus>?) -> String {
         var recorded = statuses ?? Set(RunStatus.allCases)
         if recorded.contains(.interrupted) { recorded.formUnion([.pending, .running, .sleeping]) }
-        return recorded.map { "'\($0.rawValue)'" }.sorted().joined(separator: ", ")
+        let list = recorded.map { "'\($0.rawValue)'" }.sorted().joined(separator: ", ")
+        let unfinished = recorded.contains(where: \.isFinished) ? "" : " AND finished_at IS NULL"
+        return "status IN (\(list))" + unfinished
     }
 
     func steps(of id: RunID) async throws -> [StepRecord] {
