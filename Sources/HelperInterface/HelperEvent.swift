@@ -14,6 +14,11 @@ package struct PullProgress: Codable, Sendable, Equatable {
 
     package enum Phase: String, Codable, Sendable { case resolve, layers, write, checksum, done }
 
+    /// From 0 to 100, whatever the numbers are: they come from another process.
+    package var percent: Int {
+        total == 0 ? 100 : Int(min(Double(bytes) / Double(total), 1) * 100)
+    }
+
     package init(phase: Phase, bytes: UInt64, total: UInt64) {
         self.phase = phase
         self.bytes = bytes

@@ -17,7 +17,7 @@ package struct SnapshotWorkflow: WorkflowDefinition {
 
     package func run(_ request: SnapshotRequest, in run: RunContext) async throws -> SnapshotResult {
         let environment = environment
-        let resolution = try await run.step("resolve", input: request, retry: Self.asking, timeout: .seconds(300)) {
+        let resolution = try await run.step("resolve", input: request, retry: Self.resolving, timeout: .seconds(300)) {
             _ in
             try await ResolveStep(environment: environment, request: request).run()
         }

@@ -27,6 +27,12 @@ struct OutputFile: ~Copyable {
         guard flock(descriptor, LOCK_EX | LOCK_NB) == 0 else {
             throw FileError("write \(file.path), which another pull is writing", errno: errno)
         }
+        // Between the open and the lock another pull may have given this very file its final name.
+        var named = stat()
+        let mine = try file.status()
+        guard lstat(file.path, &named) == 0, named.st_ino == mine.st_ino, named.st_dev == mine.st_dev else {
+            throw FileError("write \(file.path), which another pull was just finishing; try again", errno: EAGAIN)
+        }
         try retryingInterrupts("truncate \(file.path)") { ftruncate(descriptor, 0) }
     }
 

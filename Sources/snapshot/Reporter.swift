@@ -29,8 +29,7 @@ final class Reporter: Sendable {
         if mode == .json {
             line(.progress(progress))
         } else {
-            let share = progress.total == 0 ? 100 : progress.bytes * 100 / progress.total
-            say("\r\u{1B}[K\(progress.phase.rawValue) \(byteCountText(progress.bytes)) (\(share) %)", to: 2)
+            say("\r\u{1B}[K\(progress.phase.rawValue) \(byteCountText(progress.bytes)) (\(progress.percent) %)", to: 2)
         }
     }
 

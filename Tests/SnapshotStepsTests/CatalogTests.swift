@@ -109,13 +109,33 @@ struct CatalogTests {
         #expect(truncate(snapshot.path, 1) == 0)
         #expect(try await test.catalog.snapshot(forKey: result.key) == nil)
         let (again, _) = try test.made("b")
-        // The ruin is found and removed; the next attempt finds its place free.
-        await #expect(throws: SnapshotError.self) {
-            try await test.catalog.register(result, file: again, runID: "run2")
-        }
         let second = try await test.catalog.register(result, file: again, runID: "run2")
         #expect(try readFile(second.path, limit: 100) == Array("image".utf8))
         #expect(try await test.catalog.snapshot(forKey: result.key)?.id == snapshot.id)
+    }
+
+    @Test("damage that keeps the size is mended by registering anew")
+    func mended() async throws {
+        let test = try TestState()
+        let (file, result) = try test.made("a")
+        let snapshot = try await test.catalog.register(result, file: file, runID: "run1")
+        try writeFile(snapshot.path, Array("imagE".utf8), mode: 0o600)
+        let (again, _) = try test.made("b")
+        let second = try await test.catalog.register(result, file: again, runID: "run2")
+        #expect(try readFile(second.path, limit: 100) == Array("image".utf8))
+        #expect(test.names == [snapshot.id])
+    }
+
+    @Test("a store that is away for a while, an unmounted disk, loses nothing by being asked")
+    func away() async throws {
+        let test = try TestState()
+        let (file, result) = try test.made("a")
+        let snapshot = try await test.catalog.register(result, file: file, runID: "run1")
+        #expect(rename(test.state.snapshots, test.state.snapshots + "-away") == 0)
+        #expect(try await test.catalog.snapshot(forKey: result.key) == nil)
+        #expect(rename(test.state.snapshots + "-away", test.state.snapshots) == 0)
+        #expect(try await test.catalog.snapshot(forKey: result.key)?.id == snapshot.id)
+        #expect(try await test.catalog.unregistered().isEmpty)
     }
 
     @Test("what a dead registration left is listed with its run, and can be removed")

@@ -30,14 +30,12 @@ package struct Catalog: Sendable {
 
     /// The snapshot under a key, when it is there and its file is.
     ///
-    /// A row whose file is gone or has another size (a store half copied) is removed, so that the snapshot is made anew.
+    /// Where the file is gone or has another size (a store half copied, or not mounted) there is no snapshot for now;
+    /// the row stays, and making the snapshot anew brings it up to date.
     package func snapshot(forKey key: String) async throws -> Snapshot? {
         try await onOwnThread {
             guard let snapshot = try database.snapshot(key: key).map(located) else { return nil }
-            guard fileSize(snapshot.path) == snapshot.size else {
-                try database.delete(key: key)
-                return nil
-            }
+            guard fileSize(snapshot.path) == snapshot.size else { return nil }
             try database.touch(key: key, at: millisecondsNow())
             return snapshot
         }
@@ -57,7 +55,7 @@ package struct Catalog: Sendable {
     }
 
     private func registerBlocking(_ result: PullResult, file: String, runID: String) throws -> Snapshot {
-        if let existing = try database.snapshot(key: result.key).map(located), fileSize(existing.path) == result.size {
+        if let existing = try database.snapshot(key: result.key).map(located), try isIntact(existing.path, result) {
             return existing
         }
         let now = millisecondsNow()
@@ -99,9 +97,13 @@ package struct Catalog: Sendable {
             try renameDurably(incoming, to: final)
         } catch {
             guard error.errno == EEXIST || error.errno == ENOTEMPTY else { throw error }
-            // Another run with this key was faster; or what stands there is a ruin, and is removed by this.
-            try verify(snapshot.path, against: result)
-            try removeTree(incoming)
+            // Another run with this key was faster; or what stands there is a ruin, and what we verified takes its place.
+            if try isIntact(snapshot.path, result) {
+                try removeTree(incoming)
+            } else {
+                try removeTree(final)
+                try renameDurably(incoming, to: final)
+            }
         }
         probe("register:rename.after")
     }
@@ -125,6 +127,12 @@ package struct Catalog: Sendable {
             guard error.errno == EXDEV else { throw error }
             try copySparseFile(file, to: destination, mode: 0o600)
         }
+    }
+
+    /// Whether a file in the store is there with the bytes that the helper wrote.
+    private func isIntact(_ path: String, _ result: PullResult) throws(FileError) -> Bool {
+        guard fileSize(path) == result.size else { return false }
+        return try sha256(of: OpenFile(path, O_RDONLY)).hex == result.sha256
     }
 
     /// Throws, and removes the directory of the file, when the bytes are not those that the helper wrote.

@@ -36,7 +36,12 @@ struct CatalogDatabase: Sendable {
                     SNAPWF_HOME=/path snapwf …
                     """)
             }
-            try migrator.migrate(queue)
+            do {
+                try migrator.migrate(queue)
+            } catch {
+                // At the first use of two processes the other one may have been faster; what it did is seen now.
+                try migrator.migrate(queue)
+            }
         } catch let error as SnapshotError {
             throw error
         } catch {
@@ -64,14 +69,17 @@ struct CatalogDatabase: Sendable {
         }
     }
 
-    /// Adds a row; one that has the key already stays as it is.
+    /// Adds a row, or brings the one that has the key up to date.
     func insert(_ snapshot: Snapshot) throws(SnapshotError) {
         try write("add a snapshot") { database in
             try database.execute(
                 sql: """
                     INSERT INTO snapshots (key, id, image, manifest_digest, platform, sha256, uuid, size, entries,
                         config, run_id, created_at, last_used_at)
-                    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (key) DO NOTHING
+                    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (key) DO UPDATE SET
+                        sha256 = excluded.sha256, uuid = excluded.uuid, size = excluded.size,
+                        entries = excluded.entries, config = excluded.config, run_id = excluded.run_id,
+                        created_at = excluded.created_at
                     """,
                 arguments: [
                     snapshot.key, snapshot.id, snapshot.image, snapshot.manifestDigest, snapshot.platform,
@@ -85,12 +93,6 @@ struct CatalogDatabase: Sendable {
         try write("note the use of a snapshot") { database in
             try database.execute(
                 sql: "UPDATE snapshots SET last_used_at = max(last_used_at, ?) WHERE key = ?", arguments: [time, key])
-        }
-    }
-
-    func delete(key: String) throws(SnapshotError) {
-        try write("remove a snapshot") { database in
-            try database.execute(sql: "DELETE FROM snapshots WHERE key = ?", arguments: [key])
         }
     }
 

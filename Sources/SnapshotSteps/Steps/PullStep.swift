@@ -9,6 +9,7 @@ import Workflow
 struct PulledImage: Codable, Sendable {
     /// By digest, as this host names it.
     var reference: String
+    var key: String
     var sha256: String
     var size: UInt64
 }
@@ -129,13 +130,19 @@ struct PullStep {
             throw SnapshotError(
                 .helper, "the helper made another snapshot (\(result.key)) than it was asked for (\(resolution.key))")
         }
-        return PulledImage(reference: resolution.image, sha256: result.sha256, size: result.size)
+        return PulledImage(reference: resolution.image, key: result.key, sha256: result.sha256, size: result.size)
     }
 
     /// What the helper said last before it gave up; without a word from it, what its exit code tells.
     private func failure(of key: String, seenUpTo offset: UInt64, exitCode: Int32) async throws -> SnapshotError {
         let size = try await runner.poll(key, from: offset).logSize
-        let tail = try await runner.poll(key, from: size > 65_536 ? size - 65_536 : 0).output
+        let last = try await runner.poll(key, from: size > 65_536 ? size - 65_536 : 0)
+        guard case .finished = last.verdict else {
+            throw SnapshotError(
+                .unavailable, "the helper failed, and its last words could not be read (\(last.verdict))",
+                retryable: true)
+        }
+        let tail = last.output
         var lines = EventLines()
         for case .failure(let failure) in lines.take(tail) {
             return SnapshotError(failure, exitCode: exitCode)

@@ -17,7 +17,7 @@ struct RegisterStep {
             var result = try await readResult(in: sandbox, provider: environment.provider)
             // Inside, a layout has another path than on this host.
             result.image = image.reference
-            guard result.sha256 == image.sha256 else {
+            guard result.key == image.key, result.sha256 == image.sha256, result.size == image.size else {
                 throw SnapshotError(.snapshotDamaged, "the result document changed since the pull; run again")
             }
             let snapshot = try await environment.catalog.register(result, file: file, runID: runID)

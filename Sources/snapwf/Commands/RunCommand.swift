@@ -103,8 +103,8 @@ struct RunCommand: AsyncParsableCommand {
                 .usage, "--output \(path) cannot be written: \(directory): \(String(cString: strerror(errno)))")
         }
         var status = stat()
-        if stat(path, &status) == 0, status.st_mode & S_IFMT == S_IFDIR {
-            throw SnapshotError(.usage, "--output \(path) is a directory; name a file in it")
+        if lstat(path, &status) == 0, status.st_mode & S_IFMT != S_IFREG {
+            throw SnapshotError(.usage, "--output \(path) is there and is no regular file; name another one")
         }
     }
 

@@ -71,11 +71,11 @@ final class RunReporter: Sendable {
         case .resolve: return "  pull          reading the manifest"
         case .layers where progress.total > 0:
             var text = "  pull          \(byteCountText(progress.bytes)) of \(byteCountText(progress.total))"
-            text += " (\(progress.bytes * 100 / progress.total) %)"
-            if let speed, speed > 0 {
+            text += " (\(progress.percent) %)"
+            if let speed, speed > 0, speed < 1e15 {
                 text += ", \(byteCountText(UInt64(speed)))/s"
                 let left = Double(progress.total - min(progress.bytes, progress.total)) / speed
-                if left >= 1 { text += ", \(spanText(.seconds(Int(left)))) left" }
+                if left >= 1, left < 1e7 { text += ", \(spanText(.seconds(Int(left)))) left" }
             }
             return text
         case .layers, .write: return "  pull          writing the file system"
