@@ -13,6 +13,7 @@ let settings: [SwiftSetting] = [
 let argumentParser: Target.Dependency = .product(name: "ArgumentParser", package: "swift-argument-parser")
 let crypto: Target.Dependency = .product(name: "Crypto", package: "swift-crypto")
 let grdb: Target.Dependency = .product(name: "GRDB", package: "GRDB.swift")
+let grdbSQLite: Target.Dependency = .product(name: "GRDBSQLite", package: "GRDB.swift")
 let httpClient: Target.Dependency = .product(name: "AsyncHTTPClient", package: "async-http-client")
 let logging: Target.Dependency = .product(name: "Logging", package: "swift-log")
 let metrics: Target.Dependency = .product(name: "CoreMetrics", package: "swift-metrics")
@@ -47,7 +48,7 @@ let package = Package(
             name: "WorkflowMigrations", path: "migrations/workflow",
             resources: [.embedInCode("v0001_initial.sql")], swiftSettings: settings),
         .target(
-            name: "Workflow", dependencies: ["WorkflowMigrations", grdb, logging, metrics, tracing],
+            name: "Workflow", dependencies: ["WorkflowMigrations", grdb, grdbSQLite, logging, metrics, tracing],
             swiftSettings: settings),
         .target(name: "WorkflowTesting", dependencies: ["Workflow", logging], swiftSettings: settings),
 

@@ -101,7 +101,7 @@ struct RunTests {
         let world = World()
         try await Self.interrupted(VersionOne(world: world), 5, world) { engine, id in
             let store = try #require(engine.core.store as? SQLiteStore)
-            try await store.writer.perform { db in try db.execute(sql: "UPDATE runs SET input = '6'") }
+            try await store.writer.perform { try $0.db.execute(sql: "UPDATE runs SET input = '6'") }
             #expect(
                 await code { _ = try await engine.resume(id, as: VersionOne(world: world)) } == .inputMismatch)
         }
@@ -180,7 +180,7 @@ struct RunTests {
             let orphans = try await store.reader.read { db in
                 try ["steps", "resources", "events"].map { table in
                     try Int.fetchOne(
-                        db, sql: "SELECT count(*) FROM \(table) WHERE run_id NOT IN (SELECT id FROM runs)")
+                        db, sql: "SELECT count(*) FROM \(table) WHERE run_no NOT IN (SELECT no FROM runs)")
                 }
             }
             #expect(orphans == [0, 0, 0])

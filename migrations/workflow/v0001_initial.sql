@@ -1,7 +1,21 @@
 -- Times are integer milliseconds since 1970. Payloads are JSON text.
+--
+-- Everything that happens gets a number from one sequence: runs.no, steps.begun_seq, steps.done_seq and events.seq. No
+-- number is given twice, not even after a deletion, and within a run later ones are larger.
 
+-- The first number that no writer has reserved yet. Writers take thousands at a time, so that this row costs nothing.
+CREATE TABLE sequence (
+    id   INTEGER PRIMARY KEY NOT NULL CHECK (id = 1),
+    next INTEGER NOT NULL CHECK (next >= 1)
+) STRICT;
+
+INSERT INTO sequence (id, next) VALUES (1, 1);
+
+-- Other tables name a run by its number, which is short and grows with time: the rows of runs that are executed at the
+-- same moment share pages, in the tables as in the indexes, so that a commit of many runs writes few pages.
 CREATE TABLE runs (
-    id                  TEXT PRIMARY KEY NOT NULL,
+    no                  INTEGER PRIMARY KEY NOT NULL,
+    id                  TEXT UNIQUE NOT NULL,
     workflow            TEXT NOT NULL,
     version             INTEGER NOT NULL,
     input               TEXT NOT NULL,
@@ -37,8 +51,10 @@ CREATE INDEX runs_unfinished ON runs (id) WHERE finished_at IS NULL;
 
 CREATE INDEX runs_by_end ON runs (finished_at) WHERE finished_at IS NOT NULL;
 
+-- A rowid table: rows stand in the order in which steps begin, and a step is done soon after it began, on a page that
+-- is written anyway.
 CREATE TABLE steps (
-    run_id          TEXT NOT NULL REFERENCES runs (id) ON DELETE CASCADE,
+    run_no          INTEGER NOT NULL REFERENCES runs (no) ON DELETE CASCADE,
     key             TEXT NOT NULL,
     kind            TEXT NOT NULL CHECK (kind IN ('step', 'sleep')),
     scope           TEXT NOT NULL,
@@ -59,13 +75,17 @@ CREATE TABLE steps (
     started_at      INTEGER NOT NULL,
     finished_at     INTEGER,
     epoch           INTEGER NOT NULL,
-    PRIMARY KEY (run_id, key),
-    CHECK (state <> 'done' OR output IS NOT NULL)
+    -- The numbers of two events that have no row of their own: its first attempt began; it was done.
+    begun_seq       INTEGER NOT NULL,
+    done_seq        INTEGER,
+    UNIQUE (run_no, key),
+    CHECK (state <> 'done' OR output IS NOT NULL),
+    CHECK ((state = 'done') = (done_seq IS NOT NULL))
 ) STRICT;
 
 CREATE TABLE resources (
     idempotency_key TEXT PRIMARY KEY NOT NULL,
-    run_id          TEXT NOT NULL REFERENCES runs (id) ON DELETE CASCADE,
+    run_no          INTEGER NOT NULL REFERENCES runs (no) ON DELETE CASCADE,
     name            TEXT NOT NULL,
     kind            TEXT NOT NULL,
     scope           TEXT NOT NULL,
@@ -83,13 +103,12 @@ CREATE TABLE resources (
     CHECK (state <> 'held' OR details IS NOT NULL)
 ) STRICT;
 
-CREATE INDEX resources_by_run ON resources (run_id, scope, name, generation);
+CREATE INDEX resources_by_run ON resources (run_no, scope, name, generation);
 CREATE INDEX resources_open ON resources (state) WHERE state IN ('intended', 'held', 'releasing');
 
 CREATE TABLE events (
-    -- AUTOINCREMENT: a number is never used again, so a follower can go on from the last one it saw.
-    seq       INTEGER PRIMARY KEY AUTOINCREMENT NOT NULL,
-    run_id    TEXT NOT NULL REFERENCES runs (id) ON DELETE CASCADE,
+    seq       INTEGER PRIMARY KEY NOT NULL,
+    run_no    INTEGER NOT NULL REFERENCES runs (no) ON DELETE CASCADE,
     at        INTEGER NOT NULL,
     kind      TEXT NOT NULL,
     step      TEXT,
@@ -99,5 +118,20 @@ CREATE TABLE events (
     dedup_key TEXT
 ) STRICT;
 
-CREATE INDEX events_by_run ON events (run_id, seq);
-CREATE UNIQUE INDEX events_by_dedup_key ON events (run_id, dedup_key) WHERE dedup_key IS NOT NULL;
+CREATE INDEX events_by_run ON events (run_no, seq);
+CREATE UNIQUE INDEX events_by_dedup_key ON events (run_no, dedup_key) WHERE dedup_key IS NOT NULL;
+
+-- Everything that happened, with the two events that a step's or a sleep's own row tells.
+CREATE VIEW history AS
+    SELECT seq, run_no, at, kind, step, attempt, payload FROM events
+    UNION ALL
+    SELECT begun_seq, run_no, started_at, 'step.started', key, 1, NULL FROM steps WHERE kind = 'step'
+    UNION ALL
+    SELECT done_seq, run_no, finished_at, 'step.done', key, attempt, NULL
+        FROM steps WHERE kind = 'step' AND state = 'done'
+    UNION ALL
+    SELECT begun_seq, run_no, started_at, 'sleep.started', key, NULL, '{"until":' || next_attempt_at || '}'
+        FROM steps WHERE kind = 'sleep'
+    UNION ALL
+    SELECT done_seq, run_no, finished_at, 'sleep.done', key, NULL, NULL
+        FROM steps WHERE kind = 'sleep' AND state = 'done';

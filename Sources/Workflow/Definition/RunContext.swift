@@ -44,8 +44,16 @@ public struct RunContext: Sendable {
         inDoubt: InDoubtPolicy<Output> = .retry,
         _ body: @escaping @Sendable (StepContext) async throws -> Output
     ) async throws -> Output {
-        let step = StepDefinition(name: name, input: input, retry: retry, timeout: timeout, inDoubt: inDoubt)
-        return try await StepExecution(step: step, scope: scope, execution: execution).output(of: body)
+        let execution = execution
+        let erase: @Sendable (Output) throws -> StepOutput = { value in
+            StepOutput(text: try execution.encode(value, what: "the output of step '\(name)'"), value: value)
+        }
+        let step = StepDefinition(
+            name: name, input: input, retry: retry, timeout: timeout, inDoubt: inDoubt.map(erase))
+        let output = try await StepExecution(step: step, scope: scope, execution: execution)
+            .output { try erase(try await body($0)) }
+        if let value = output.value as? Output { return value }
+        return try execution.decode(output.text, ofStep: name)
     }
 
     /// Takes a named step that returns nothing. See ``step(_:input:retry:timeout:inDoubt:_:)``.

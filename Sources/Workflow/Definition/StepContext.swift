@@ -15,7 +15,11 @@ public struct StepContext: Sendable {
     /// When the attempt is given up, by the store's clock; `nil` without a timeout.
     public let deadline: Date?
     /// The run's logger with the step's name in its metadata.
-    public let logger: Logger
+    public var logger: Logger {
+        var logger = progress.execution.logger
+        logger[metadataKey: "step"] = "\(name)"
+        return logger
+    }
 
     let progress: ProgressLog
 

@@ -32,7 +32,7 @@ final class Attempt<Output: Sendable>: Sendable {
     func run(
         until deadline: Timestamp?, clock: any EngineClock, _ body: @escaping @Sendable () async throws -> Output
     ) async -> Ending<Output> {
-        let task = Task { [self] in
+        let work: @Sendable () async -> Void = { [self] in
             do {
                 let output = try await body()
                 end(.returned(output))
@@ -40,7 +40,9 @@ final class Attempt<Output: Sendable>: Sendable {
                 end(.threw(error))
             }
         }
-        adopt(task)
+        // What answers without waiting for anything needs no turn of its own in the pool. With a deadline it gets one:
+        // a body that keeps its thread busy must not keep this one from seeing the deadline pass.
+        adopt(deadline == nil ? Task.immediate { await work() } : Task { await work() })
         if let deadline {
             adopt(
                 Task { [self] in

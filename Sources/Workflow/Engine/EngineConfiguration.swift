@@ -2,7 +2,7 @@ public import Foundation
 public import Logging
 
 /// Where runs are kept.
-public struct StoreConfiguration: Sendable, Hashable {
+public struct StoreConfiguration: Sendable {
     /// The file of the database.
     var path: String
     /// How long one operation waits for another process before it fails with ``WorkflowError/Code/storeBusy``.
@@ -11,6 +11,8 @@ public struct StoreConfiguration: Sendable, Hashable {
     public var flushDelay: Duration
     /// How large the write-ahead log grows before it is moved into the database, in bytes.
     public var walLimit: Int
+    /// Changes the statements about runs before they are compiled, for tests that take a guard away.
+    var rewrite: @Sendable (RunStatement, String) -> String = { $1 }
 
     /// A SQLite database on this machine, made if it is missing: the file with mode 0600, its directory with 0700.
     ///

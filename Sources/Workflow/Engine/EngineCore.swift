@@ -2,6 +2,7 @@ import Foundation
 import Glibc
 import Logging
 import Synchronization
+import Tracing
 
 /// What an engine consists of; shared with its executions.
 final class EngineCore: Sendable {
@@ -22,6 +23,7 @@ final class EngineCore: Sendable {
     let store: any WorkflowStore
     let configuration: EngineConfiguration
     let metrics: RunMetrics
+    let spans = Spans(InstrumentationSystem.tracer)
     private let state = Mutex(State())
 
     init(store: any WorkflowStore, configuration: EngineConfiguration, metrics: RunMetrics) {

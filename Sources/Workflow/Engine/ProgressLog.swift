@@ -12,7 +12,7 @@ final class ProgressLog: Sendable {
 
     private let state: Mutex<State>
     private let attempt: StepAttempt
-    private let execution: RunExecution
+    let execution: RunExecution
 
     init(attempt: StepAttempt, latest: String?, execution: RunExecution) {
         self.attempt = attempt

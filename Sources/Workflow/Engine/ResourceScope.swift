@@ -37,7 +37,7 @@ struct ResourceScope<R: DurableResource> {
     }
 
     func value<T: Sendable>(of body: (RunContext, R.Handle) async throws -> T) async throws -> T {
-        try execution.admit(name, as: "resource", in: outer)
+        try execution.admit(name, as: .resource, in: outer)
         var entry = try await enterRecorded()
         while true {
             let incarnation: Incarnation

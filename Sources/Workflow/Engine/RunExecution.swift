@@ -20,9 +20,20 @@ final class RunExecution: Sendable {
         var cancellers: [Int: Canceller] = [:]
         var nextCanceller = 0
         /// Names of steps and resources in use, with the scope that they were used in.
-        var names: [String: String] = [:]
+        var names: [UsedName: String] = [:]
         var activity = Activity()
         var emitted: [String: Int] = [:]
+    }
+
+    /// What a name names. Steps and sleeps share their names.
+    enum NameKind: String {
+        case step
+        case resource
+    }
+
+    private struct UsedName: Hashable {
+        let kind: NameKind
+        let name: String
     }
 
     private struct Canceller {
@@ -66,10 +77,9 @@ final class RunExecution: Sendable {
     /// Executes the workflow. `work` returns the output as JSON.
     func begin(_ work: @escaping @Sendable (RunContext) async throws -> String) {
         let task = Task { [self] in
-            let clock = ContinuousClock()
-            let began = clock.now
+            let began = ContinuousClock.now
             core.metrics.runBegan()
-            let outcome = await Spans.run(id, of: workflow, epoch: epoch) {
+            let outcome = await core.spans.run(id, of: workflow, epoch: epoch) {
                 let result: Result<String, any Error>
                 do {
                     result = .success(try await work(RunContext(execution: self, scope: Scope())))
@@ -78,7 +88,7 @@ final class RunExecution: Sendable {
                 }
                 return await conclude(result)
             }
-            core.metrics.runEnded(workflow, outcome: outcome.name, after: began.duration(to: clock.now))
+            core.metrics.runEnded(workflow, outcome: outcome.name, since: began)
             core.forget(self)
             self.outcome.fulfil(outcome)
         }
@@ -167,19 +177,17 @@ final class RunExecution: Sendable {
     }
 
     /// Takes a name in a scope.
-    func admit(_ name: String, as kind: String, in scope: Scope) throws {
+    func admit(_ name: String, as kind: NameKind, in scope: Scope) throws {
         try require(.replay)
-        try Names.check(name, what: kind)
+        try Names.check(name, what: kind.rawValue)
         let isNew = state.withLock { state in
-            let key = "\(kind) \(name)"
-            guard state.names[key] == nil else { return false }
-            state.names[key] = scope.path
-            return true
+            state.names.updateValue(scope.path, forKey: UsedName(kind: kind, name: name)) == nil
         }
         guard isNew else {
             throw WorkflowError(
                 .duplicateName,
-                "the \(kind) name '\(name)' is used twice in run \(id): give every \(kind) its own, in a loop an index")
+                "the \(kind.rawValue) name '\(name)' is used twice in run \(id): give every \(kind.rawValue) its own, "
+                    + "in a loop an index")
         }
     }
 
@@ -281,6 +289,19 @@ final class RunExecution: Sendable {
 
     func encode(_ value: any Encodable, what: @autoclosure () -> String) throws -> String {
         try core.encode(value, what: what())
+    }
+
+    /// Reads a checkpoint; one that does not read holds the run.
+    func decode<Output: Decodable>(_ text: String, ofStep name: String) throws -> Output {
+        do {
+            return try Payload.decode(Output.self, from: text)
+        } catch {
+            throw halt(
+                WorkflowError(
+                    .invalidPayload,
+                    "the recorded output of step '\(name)' does not decode as \(Output.self): resume the run with the "
+                        + "version that recorded it, or cancel it", cause: error))
+        }
     }
 
     func emit(_ kind: String, _ payload: some Encodable, scope: Scope) async throws {

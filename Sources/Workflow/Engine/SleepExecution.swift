@@ -11,7 +11,7 @@ struct SleepExecution: Sendable {
     private var attempt: StepAttempt { StepAttempt(key: name, scope: scope.path, attempt: 1) }
 
     func sleep() async throws {
-        try execution.admit(name, as: "step", in: scope)
+        try execution.admit(name, as: .step, in: scope)
         let input = "\(duration.wholeMilliseconds)"
         var record = execution.recordedSteps[name]
         if record?.scope != scope.path { record = nil }
@@ -39,9 +39,7 @@ struct SleepExecution: Sendable {
         }
         try execution.pass(subject, "effect", .after)
         try execution.enqueue(
-            execution.withActivity { $0.endSleep(name) } + [
-                .done(attempt, output: "null"), .event(NewEvent("sleep.done", name: name)),
-            ], at: subject, "done")
+            execution.withActivity { $0.endSleep(name) } + [.done(attempt, output: "null")], at: subject, "done")
     }
 
     private func intend(_ input: String, _ due: Timestamp) async throws {
@@ -51,9 +49,7 @@ struct SleepExecution: Sendable {
             policy: .retry, input: input, inputHash: Payload.hash(input), progress: nil, wakeAt: due, deadlineAt: nil)
         try execution.pass(subject, "intent", .before)
         try await execution.commit(
-            execution.withActivity { $0.beginSleep(name, until: due) } + [
-                .intent(intent), .event(NewEvent("sleep.started", name: name, payload: ["until": due.milliseconds])),
-            ])
+            execution.withActivity { $0.beginSleep(name, until: due) } + [.intent(intent)])
         try execution.pass(subject, "intent", .after)
     }
 

@@ -2,29 +2,43 @@ import Foundation
 import Logging
 
 /// A step as its caller declares it.
-struct StepDefinition<Output: Codable & Sendable>: Sendable {
+struct StepDefinition: Sendable {
     let name: String
     let input: (any Encodable & Sendable)?
     let retry: RetryPolicy
     let timeout: Duration?
-    let inDoubt: InDoubtPolicy<Output>
+    let inDoubt: InDoubtPolicy<StepOutput>
+}
+
+/// What a step answered. Nothing below its caller knows the type of the value: generic code in every layer would look
+/// up types at run time, which costs more than to carry a value in a box.
+struct StepOutput: Sendable {
+    /// The value as JSON.
+    let text: String
+    /// The value itself; `nil` when it comes from a checkpoint.
+    let value: (any Sendable)?
 }
 
 /// Takes one step: from its checkpoint, or by attempts.
-struct StepExecution<Output: Codable & Sendable>: Sendable {
-    typealias Body = @Sendable (StepContext) async throws -> Output
+struct StepExecution: Sendable {
+    typealias Body = @Sendable (StepContext) async throws -> StepOutput
 
-    let step: StepDefinition<Output>
+    let step: StepDefinition
     let scope: Scope
     let execution: RunExecution
+    private let idempotencyKey: String
+    private let subject: String
 
-    private var subject: String { "step:\(step.name)" }
-    private var idempotencyKey: String {
-        Names.idempotencyKey(run: execution.id, kind: "step", scope: scope.path, name: step.name)
+    init(step: StepDefinition, scope: Scope, execution: RunExecution) {
+        self.step = step
+        self.scope = scope
+        self.execution = execution
+        subject = "step:\(step.name)"
+        idempotencyKey = Names.idempotencyKey(run: execution.id, kind: "step", scope: scope.path, name: step.name)
     }
 
-    func output(of body: @escaping Body) async throws -> Output {
-        try execution.admit(step.name, as: "step", in: scope)
+    func output(of body: @escaping Body) async throws -> StepOutput {
+        try execution.admit(step.name, as: .step, in: scope)
         let input = try step.input.map { try execution.encode($0, what: "the input of step '\(step.name)'") }
         var record = execution.recordedSteps[step.name]
         if record?.scope != scope.path { record = nil }
@@ -38,21 +52,19 @@ struct StepExecution<Output: Codable & Sendable>: Sendable {
         try execution.require(.effect)
         try Task.checkCancellation()
         try await scope.requireResources()
-        let clock = ContinuousClock()
-        let began = clock.now
-        let result: Result<Output, any Error>
+        let began = ContinuousClock.now
+        let result: Result<StepOutput, any Error>
         do {
             result = .success(try await take(body, input, after: record))
         } catch {
             result = .failure(error)
         }
-        execution.core.metrics.stepEnded(
-            execution.workflow, step.name, outcome: result.outcome, after: began.duration(to: clock.now))
+        execution.core.metrics.stepEnded(execution.workflow, step.name, outcome: result.outcome, since: began)
         return try result.get()
     }
 
     /// Attempts it until it has an output, after settling what an earlier process left.
-    private func take(_ body: @escaping Body, _ input: String?, after record: StepRecord?) async throws -> Output {
+    private func take(_ body: @escaping Body, _ input: String?, after record: StepRecord?) async throws -> StepOutput {
         var ledger = AttemptLedger(record)
         if let record {
             if let output = try await settle(record, &ledger) { return output }
@@ -65,18 +77,9 @@ struct StepExecution<Output: Codable & Sendable>: Sendable {
     // MARK: - Checkpoints
 
     /// The result that an earlier process recorded for good.
-    private func recordedResult(_ record: StepRecord) throws -> Result<Output, any Error>? {
+    private func recordedResult(_ record: StepRecord) throws -> Result<StepOutput, any Error>? {
         switch record.state {
-        case .done:
-            do {
-                return .success(try Payload.decode(Output.self, from: record.output ?? ""))
-            } catch {
-                let reason = WorkflowError(
-                    .invalidPayload,
-                    "the recorded output of step '\(step.name)' does not decode as \(Output.self): resume the run with "
-                        + "the version that recorded it, or cancel it", cause: error)
-                throw execution.halt(reason)
-            }
+        case .done: return .success(StepOutput(text: record.output ?? "", value: nil))
         case .failed where record.nextAttemptAt == nil:
             return .failure(failure(record.attempt, record.failure ?? .unrecorded(step.name)))
         case .failed, .intended:
@@ -99,7 +102,7 @@ struct StepExecution<Output: Codable & Sendable>: Sendable {
     /// Deals with an attempt that an earlier process began: afterwards the next attempt may begin.
     ///
     /// - Returns: the output if the attempt turns out to have had one.
-    private func settle(_ record: StepRecord, _ ledger: inout AttemptLedger) async throws -> Output? {
+    private func settle(_ record: StepRecord, _ ledger: inout AttemptLedger) async throws -> StepOutput? {
         guard record.state == .intended else {
             if let due = record.nextAttemptAt { try await execution.pause(until: Timestamp(due)) }
             return nil
@@ -120,7 +123,7 @@ struct StepExecution<Output: Codable & Sendable>: Sendable {
     /// The current attempt may have had its effect.
     ///
     /// - Returns: the output if it had; `nil` if the step is to be run again.
-    private func resolveDoubt(_ ledger: inout AttemptLedger) async throws -> Output? {
+    private func resolveDoubt(_ ledger: inout AttemptLedger) async throws -> StepOutput? {
         execution.enqueue([
             .event(
                 NewEvent(
@@ -150,8 +153,8 @@ struct StepExecution<Output: Codable & Sendable>: Sendable {
     }
 
     private func verdict(
-        _ verify: @escaping @Sendable (StepContext) async throws -> InDoubtVerdict<Output>, _ ledger: AttemptLedger
-    ) async throws -> Ending<InDoubtVerdict<Output>> {
+        _ verify: @escaping @Sendable (StepContext) async throws -> InDoubtVerdict<StepOutput>, _ ledger: AttemptLedger
+    ) async throws -> Ending<InDoubtVerdict<StepOutput>> {
         let deadline = step.timeout.map { execution.now.advanced(by: $0) }
         let log = ProgressLog(attempt: attempt(ledger), latest: ledger.progress, execution: execution)
         let context = context(ledger, deadline, log)
@@ -175,7 +178,7 @@ struct StepExecution<Output: Codable & Sendable>: Sendable {
     /// - Returns: the output, or `nil` if another attempt is to be made.
     private func attempt(
         _ body: @escaping Body, _ input: String?, _ ledger: inout AttemptLedger
-    ) async throws -> Output? {
+    ) async throws -> StepOutput? {
         try execution.require(.effect)
         ledger.attempt += 1
         let deadline = step.timeout.map { execution.now.advanced(by: $0) }
@@ -183,7 +186,7 @@ struct StepExecution<Output: Codable & Sendable>: Sendable {
         let log = ProgressLog(attempt: attempt(ledger), latest: ledger.progress, execution: execution)
         let context = context(ledger, deadline, log)
         try execution.pass(subject, "effect", .before)
-        let ending = await Spans.attempt(ledger.attempt, of: step.name, run: execution.id) {
+        let ending = await execution.core.spans.attempt(ledger.attempt, of: step.name, run: execution.id) {
             await execution.call(until: deadline) { try await body(context) }
         }
         execution.core.metrics.attemptEnded(execution.workflow, step.name, outcome: ending.name)
@@ -209,11 +212,10 @@ struct StepExecution<Output: Codable & Sendable>: Sendable {
             attempt: attempt(ledger), kind: .step, generation: scope.generation, failures: ledger.failures,
             crashes: ledger.crashes, idempotencyKey: idempotencyKey, policy: step.inDoubt.name, input: input,
             inputHash: input.map(Payload.hash), progress: ledger.progress, wakeAt: nil, deadlineAt: deadline)
-        let event = NewEvent("step.started", name: step.name, attempt: ledger.attempt)
         do {
             try execution.pass(subject, "intent", .before)
             try await execution.commit(
-                execution.withActivity { $0.beginBody() } + [.intent(intent), .event(event)])
+                execution.withActivity { $0.beginBody() } + [.intent(intent)])
             try execution.pass(subject, "intent", .after)
             try execution.require(.effect)
         } catch {
@@ -223,24 +225,12 @@ struct StepExecution<Output: Codable & Sendable>: Sendable {
     }
 
     /// Records the output with the next commit, and with it that this step is done.
-    private func record(_ output: Output, _ ledger: AttemptLedger) throws {
-        let text: String
-        do {
-            text = try execution.encode(output, what: "the output of step '\(step.name)'")
-        } catch {
-            let failure = Failure(.error, error, step: step.name)
-            try end(ledger, failure, state: .failed)
-            throw self.failure(ledger.attempt, failure)
-        }
-        try execution.enqueue(
-            [
-                .done(attempt(ledger), output: text),
-                .event(NewEvent("step.done", name: step.name, attempt: ledger.attempt)),
-            ], at: subject, "done")
+    private func record(_ output: StepOutput, _ ledger: AttemptLedger) throws {
+        try execution.enqueue([.done(attempt(ledger), output: output.text)], at: subject, "done")
     }
 
     /// - Returns: `nil` if another attempt is to be made.
-    private func recover(from error: any Error, _ ledger: inout AttemptLedger) async throws -> Output? {
+    private func recover(from error: any Error, _ ledger: inout AttemptLedger) async throws -> StepOutput? {
         switch execution.phase {
         case .stopped(let reason):
             // The outcome is in doubt, but not by a crash.
@@ -278,7 +268,7 @@ struct StepExecution<Output: Codable & Sendable>: Sendable {
     /// Counts a failed attempt and waits for the next one to be due; throws when there is none left.
     private func retry(
         after failure: Failure, isInDoubt: Bool, _ ledger: inout AttemptLedger
-    ) async throws -> Output? {
+    ) async throws -> StepOutput? {
         ledger.failures += 1
         let isLast = ledger.failures >= step.retry.attempts
         let isAnswered = isInDoubt && step.inDoubt.name != .retry
@@ -327,11 +317,9 @@ struct StepExecution<Output: Codable & Sendable>: Sendable {
     }
 
     private func context(_ ledger: AttemptLedger, _ deadline: Timestamp?, _ log: ProgressLog) -> StepContext {
-        var logger = execution.logger
-        logger[metadataKey: "step"] = "\(step.name)"
-        return StepContext(
+        StepContext(
             runID: execution.id, name: step.name, idempotencyKey: idempotencyKey, attempt: ledger.attempt,
-            deadline: deadline?.date, logger: logger, progress: log)
+            deadline: deadline?.date, progress: log)
     }
 
     private func failure(_ attempts: Int, _ failure: Failure) -> StepFailure {
@@ -382,5 +370,23 @@ extension Failure {
     /// For a row that says "failed" and does not say why.
     static func unrecorded(_ step: String?) -> Failure {
         Failure(kind: .error, type: "", message: "the error was not recorded", step: step, payload: nil)
+    }
+}
+
+extension InDoubtPolicy {
+    /// The policy over another kind of output.
+    func map<Other>(_ transform: @escaping @Sendable (Output) throws -> Other) -> InDoubtPolicy<Other> {
+        switch self {
+        case .retry: .retry
+        case .ask: .ask
+        case .verify(let verify):
+            .verify { context in
+                switch try await verify(context) {
+                case .done(let output): .done(try transform(output))
+                case .notDone: .notDone
+                case .unknown: .unknown
+                }
+            }
+        }
     }
 }

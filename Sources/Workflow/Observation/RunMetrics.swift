@@ -40,19 +40,21 @@ final class RunMetrics: Sendable {
 
     func runBegan() { active?.increment() }
 
-    func runEnded(_ workflow: String, outcome: String, after duration: Duration) {
+    func runEnded(_ workflow: String, outcome: String, since began: ContinuousClock.Instant) {
         guard let active else { return }
         active.decrement()
         timer(Series(label: .runDuration, workflow: workflow, step: nil, outcome: outcome))?
-            .recordNanoseconds(duration.wholeNanoseconds)
+            .recordNanoseconds(began.duration(to: .now).wholeNanoseconds)
     }
 
-    func stepEnded(_ workflow: String, _ step: String, outcome: String, after duration: Duration) {
+    func stepEnded(_ workflow: String, _ step: String, outcome: String, since began: ContinuousClock.Instant) {
+        guard factory != nil else { return }
         timer(Series(label: .stepDuration, workflow: workflow, step: Self.series(of: step), outcome: outcome))?
-            .recordNanoseconds(duration.wholeNanoseconds)
+            .recordNanoseconds(began.duration(to: .now).wholeNanoseconds)
     }
 
     func attemptEnded(_ workflow: String, _ step: String, outcome: String) {
+        guard factory != nil else { return }
         counter(Series(label: .stepAttempts, workflow: workflow, step: Self.series(of: step), outcome: outcome))?
             .increment()
     }

@@ -2,12 +2,20 @@ import Tracing
 
 /// The spans of an execution: one for the run in this process, below it one for each attempt of a step. Resources and
 /// commits have none; the metrics tell about those.
-enum Spans {
+struct Spans: Sendable {
+    /// The tracer that was in force when the engine was opened; `nil` without one, and then a span costs nothing.
+    private let tracer: (any Tracer)?
+
+    init(_ tracer: any Tracer) {
+        self.tracer = tracer is NoOpTracer ? nil : tracer
+    }
+
     /// The run, from here until it ended or was left.
-    static func run(
+    func run(
         _ id: RunID, of workflow: String, epoch: Int, _ body: () async -> RunOutcome
     ) async -> RunOutcome {
-        await withSpan("run \(workflow)") { span in
+        guard let tracer else { return await body() }
+        return await tracer.withAnySpan("run \(workflow)") { span in
             if span.isRecording {
                 span.attributes["workflow.name"] = workflow
                 span.attributes["workflow.run.id"] = id.description
@@ -23,10 +31,11 @@ enum Spans {
     }
 
     /// One call of a step's body.
-    static func attempt<Output>(
+    func attempt<Output>(
         _ attempt: Int, of step: String, run: RunID, _ body: () async -> Ending<Output>
     ) async -> Ending<Output> {
-        await withSpan("step \(RunMetrics.series(of: step))") { span in
+        guard let tracer else { return await body() }
+        return await tracer.withAnySpan("step \(RunMetrics.series(of: step))") { span in
             if span.isRecording {
                 span.attributes["workflow.run.id"] = run.description
                 span.attributes["workflow.step.name"] = step

@@ -2,10 +2,15 @@ import Foundation
 
 /// JSON as the store keeps it: UTF-8 text with sorted keys, so that equal values have equal text.
 enum Payload {
-    static func encode(_ value: some Encodable) throws -> String {
+    /// To make one takes as long as to encode a small value.
+    private static let encoder: JSONEncoder = {
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
-        return String(decoding: try encoder.encode(value), as: UTF8.self)
+        return encoder
+    }()
+
+    static func encode(_ value: some Encodable) throws -> String {
+        String(decoding: try encoder.encode(value), as: UTF8.self)
     }
 
     static func decode<T: Decodable>(_ type: T.Type, from text: String) throws -> T {

@@ -1,8 +1,8 @@
 /// One change of what is recorded about a run. Every store applies it only if the writer's epoch is still the run's.
 enum RunWrite: Sendable {
-    /// A new attempt of a step, or a sleep, is about to begin.
+    /// A new attempt of a step, or a sleep, is about to begin. The log tells of it without an event of its own.
     case intent(StepIntent)
-    /// The attempt has an output.
+    /// The attempt has an output. The log tells of it without an event of its own.
     case done(StepAttempt, output: String)
     /// The attempt has no output.
     case failed(StepAttempt, StepEnding)

@@ -1,65 +1,73 @@
 /// SHA-256 as in FIPS 180-4, to tell inputs apart without a dependency on a cryptography library.
 enum SHA256 {
     static func hexadecimal(of message: [UInt8]) -> String {
-        let digits = Array("0123456789abcdef".utf8)
-        var text: [UInt8] = []
-        for word in digest(of: message) {
-            for shift in stride(from: 28, through: 0, by: -4) {
-                text.append(digits[Int(word >> UInt32(shift) & 15)])
+        let digest = digest(of: message)
+        return String(unsafeUninitializedCapacity: 64) { text in
+            for (index, word) in digest.enumerated() {
+                for digit in 0..<8 {
+                    let value = UInt8(truncatingIfNeeded: word >> UInt32(28 - 4 * digit)) & 15
+                    text[index * 8 + digit] = value < 10 ? 0x30 + value : 0x57 + value
+                }
             }
+            return 64
         }
-        return String(decoding: text, as: UTF8.self)
     }
 
     private static func digest(of message: [UInt8]) -> [UInt32] {
         var padded = message
+        // One bit, zeros, and the length in bits as a 64-bit number fill up the last block (section 5.1.1).
+        let zeros = (119 - message.count % 64) % 64
+        padded.reserveCapacity(message.count + zeros + 9)
         padded.append(0x80)
-        while padded.count % 64 != 56 { padded.append(0) }
+        padded.append(contentsOf: repeatElement(0, count: zeros))
         let bits = UInt64(message.count) << 3
         for shift in stride(from: 56, through: 0, by: -8) { padded.append(UInt8(truncatingIfNeeded: bits >> shift)) }
 
         var state = initial
-        var schedule = [UInt32](repeating: 0, count: 64)
-        for block in stride(from: 0, to: padded.count, by: 64) {
-            for index in 0..<16 {
-                let at = block + index * 4
-                schedule[index] =
-                    UInt32(padded[at]) << 24 | UInt32(padded[at + 1]) << 16 | UInt32(padded[at + 2]) << 8
-                    | UInt32(padded[at + 3])
+        padded.withUnsafeBytes { bytes in
+            withUnsafeTemporaryAllocation(of: UInt32.self, capacity: 64) { schedule in
+                for block in stride(from: 0, to: bytes.count, by: 64) {
+                    expand(bytes, at: block, into: schedule)
+                    compress(&state, schedule)
+                }
             }
-            for index in 16..<64 {
-                let a = schedule[index - 15]
-                let b = schedule[index - 2]
-                let first = rotate(a, 7) ^ rotate(a, 18) ^ a >> 3
-                let second = rotate(b, 17) ^ rotate(b, 19) ^ b >> 10
-                schedule[index] = schedule[index - 16] &+ first &+ schedule[index - 7] &+ second
-            }
-            compress(&state, schedule)
         }
         return state
     }
 
-    private static func compress(_ state: inout [UInt32], _ schedule: [UInt32]) {
-        var work = state
-        for index in 0..<64 {
-            let e = work[4]
-            let a = work[0]
-            let choice = (e & work[5]) ^ (~e & work[6])
-            let majority = (a & work[1]) ^ (a & work[2]) ^ (work[1] & work[2])
-            let first =
-                work[7] &+ (rotate(e, 6) ^ rotate(e, 11) ^ rotate(e, 25)) &+ choice &+ constants[index]
-                &+ schedule[index]
-            let second = (rotate(a, 2) ^ rotate(a, 13) ^ rotate(a, 22)) &+ majority
-            work[7] = work[6]
-            work[6] = work[5]
-            work[5] = e
-            work[4] = work[3] &+ first
-            work[3] = work[2]
-            work[2] = work[1]
-            work[1] = a
-            work[0] = first &+ second
+    /// The message schedule of one block (section 6.2.2, step 1).
+    private static func expand(
+        _ bytes: UnsafeRawBufferPointer, at block: Int, into schedule: UnsafeMutableBufferPointer<UInt32>
+    ) {
+        for index in 0..<16 {
+            schedule[index] = UInt32(
+                bigEndian: bytes.loadUnaligned(fromByteOffset: block + index * 4, as: UInt32.self))
         }
-        for index in 0..<8 { state[index] &+= work[index] }
+        for index in 16..<64 {
+            let a = schedule[index - 15]
+            let b = schedule[index - 2]
+            let first = rotate(a, 7) ^ rotate(a, 18) ^ a >> 3
+            let second = rotate(b, 17) ^ rotate(b, 19) ^ b >> 10
+            schedule[index] = schedule[index - 16] &+ first &+ schedule[index - 7] &+ second
+        }
+    }
+
+    private static func compress(_ state: inout [UInt32], _ schedule: UnsafeMutableBufferPointer<UInt32>) {
+        var (a, b, c, d) = (state[0], state[1], state[2], state[3])
+        var (e, f, g, h) = (state[4], state[5], state[6], state[7])
+        constants.withUnsafeBufferPointer { constants in
+            for index in 0..<64 {
+                let choice = (e & f) ^ (~e & g)
+                let majority = (a & b) ^ (a & c) ^ (b & c)
+                let first =
+                    h &+ (rotate(e, 6) ^ rotate(e, 11) ^ rotate(e, 25)) &+ choice &+ constants[index]
+                    &+ schedule[index]
+                let second = (rotate(a, 2) ^ rotate(a, 13) ^ rotate(a, 22)) &+ majority
+                (h, g, f, e) = (g, f, e, d &+ first)
+                (d, c, b, a) = (c, b, a, first &+ second)
+            }
+        }
+        for (index, word) in [a, b, c, d, e, f, g, h].enumerated() { state[index] &+= word }
     }
 
     private static func rotate(_ value: UInt32, _ count: UInt32) -> UInt32 {

@@ -26,9 +26,9 @@ extension RunRecord {
 }
 
 extension StepRecord {
-    init(_ row: Row) throws {
+    init(_ row: Row, of run: RunID) throws {
         self.init(
-            runID: try Workflow.runID(row["run_id"]), name: row["key"], kind: try value(row, "kind"),
+            runID: run, name: row["key"], kind: try value(row, "kind"),
             scope: row["scope"], generation: row["generation"], state: try value(row, "state"),
             attempt: row["attempt"], failures: row["failures"], crashes: row["crashes"],
             idempotencyKey: row["idempotency_key"], inDoubtPolicy: try value(row, "in_doubt"),
@@ -40,10 +40,10 @@ extension StepRecord {
 }
 
 extension ResourceRecord {
-    init(_ row: Row) throws {
+    init(_ row: Row, of run: RunID) throws {
         self.init(
             key: ResourceKey(
-                idempotencyKey: row["idempotency_key"], runID: try Workflow.runID(row["run_id"]), name: row["name"],
+                idempotencyKey: row["idempotency_key"], runID: run, name: row["name"],
                 generation: row["generation"], intendedAt: Timestamp(milliseconds: row["intended_at"]).date),
             kind: row["kind"], scope: row["scope"], state: try value(row, "state"), externalID: row["external_id"],
             handle: row["details"], failures: row["failures"], failure: try json(row, "error"),
@@ -52,14 +52,14 @@ extension ResourceRecord {
 }
 
 extension EventRecord {
-    init(_ row: Row) throws {
+    init(_ row: Row, of run: RunID) {
         self.init(
-            seq: row["seq"], runID: try Workflow.runID(row["run_id"]), at: Timestamp(milliseconds: row["at"]).date,
+            seq: row["seq"], runID: run, at: Timestamp(milliseconds: row["at"]).date,
             kind: row["kind"], name: row["step"], attempt: row["attempt"], payload: row["payload"])
     }
 }
 
-private func runID(_ text: String) throws -> RunID {
+func runID(_ text: String) throws -> RunID {
     guard let id = RunID(text) else {
         throw WorkflowError(.storeCorrupt, "the store holds a run with the impossible id '\(text)'")
     }

@@ -1,6 +1,4 @@
-import Foundation
 import GRDB
-import Synchronization
 
 /// A run whose lock file this process holds.
 struct LockClaim: RunClaim {
@@ -14,17 +12,21 @@ extension SQLiteStore {
         completion: @escaping @Sendable (Result<Creation, any Error>) -> Void
     ) {
         let existing = Slot<RunRecord>()
+        let isTaken = Slot<Bool>()
         writer.submit(
-            SQLiteWriter.Operation(urgency: urgency) { [self] db in
-                guard try locks.take(run.id) else {
+            SQLiteWriter.Operation(urgency: urgency) { [self] session in
+                if let record = try find(run, session.db) {
+                    existing.value = record
+                    return
+                }
+                guard try isTaken.value == true || locks.take(run.id) else {
                     throw WorkflowError(.runHeld(by: nil), "the new run id \(run.id) is in use: start again")
                 }
-                guard try !insert(run, owner, db) else { return }
-                locks.letGo(run.id, removing: true)
-                existing.value = try find(run, db)
+                isTaken.value = true
+                try insert(run, owner, session)
             } completion: { [self] error in
                 if let error {
-                    locks.letGo(run.id, removing: true)
+                    if isTaken.value == true { locks.letGo(run.id, removing: true) }
                     completion(.failure(error))
                 } else if let record = existing.value {
                     completion(.success(.existing(record)))
@@ -34,37 +36,33 @@ extension SQLiteStore {
             })
     }
 
-    /// - Returns: `false` if another run has the dedup key.
-    private func insert(_ run: NewRun, _ owner: RunOwner, _ db: Database) throws -> Bool {
-        try db.execute(
+    private func insert(_ run: NewRun, _ owner: RunOwner, _ session: WriteSession) throws {
+        let no = try session.sequence.next(session.db)
+        try session.db.cachedStatement(
             sql: """
                 INSERT INTO runs (
-                    id, workflow, version, input, input_hash, dedup_key, status, epoch, owner, labels,
+                    no, id, workflow, version, input, input_hash, dedup_key, status, epoch, owner, labels,
                     created_at, updated_at)
-                VALUES (:id, :workflow, :version, :input, :hash, :dedup, 'running', 1, :owner, :labels, :now, :now)
-                ON CONFLICT (workflow, dedup_key)
-                    WHERE dedup_key IS NOT NULL AND status NOT IN ('failed', 'cancelled') DO NOTHING
-                """,
-            arguments: [
-                "id": run.id.description, "workflow": run.workflow, "version": run.version, "input": run.input,
-                "hash": run.inputHash, "dedup": run.dedupKey, "owner": Payload.text(of: owner),
-                "labels": Payload.text(of: run.labels), "now": now.milliseconds,
-            ])
-        guard db.changesCount == 1 else { return false }
-        try db.execute(
-            sql: "INSERT INTO events (run_id, at, kind) VALUES (?, ?, 'run.started')",
-            arguments: [run.id.description, now.milliseconds])
-        return true
+                VALUES (?, ?, ?, ?, ?, ?, ?, 'running', 1, ?, ?, ?, ?)
+                """
+        ).execute(arguments: [
+            no, run.id.description, run.workflow, run.version, run.input, run.inputHash, run.dedupKey,
+            Payload.text(of: owner), Payload.text(of: run.labels), now.milliseconds, now.milliseconds,
+        ])
+        try append("run.started", run: no, session)
+        session.remember(run.id, number: no)
     }
 
+    /// The run that has the new one's dedup key.
     private func find(_ run: NewRun, _ db: Database) throws -> RunRecord? {
-        try Row.fetchOne(
+        guard let key = run.dedupKey else { return nil }
+        return try Row.fetchOne(
             db,
             sql: """
                 SELECT \(RunRecord.columns) FROM runs
                 WHERE workflow = ? AND dedup_key = ? AND status NOT IN ('failed', 'cancelled')
                 """,
-            arguments: [run.workflow, run.dedupKey]
+            arguments: [run.workflow, key]
         ).map { try RunRecord($0, isHeld: locks.isHeld) }
     }
 
@@ -81,14 +79,15 @@ extension SQLiteStore {
     private func claimOnce(_ id: RunID, owner: RunOwner, purpose: ClaimPurpose) async throws -> ClaimResult {
         let isTaken = Slot<Bool>()
         do {
-            let result = try await writer.perform { [self] db -> ClaimResult in
-                guard let before = try status(of: id, db) else { return .unknown }
+            return try await writer.perform { [self] session -> ClaimResult in
+                guard let before = try status(of: id, session.db) else { return .unknown }
                 if before.isFinished, purpose != .collection { return .finished(before) }
-                guard try locks.take(id) else { return .held(by: try self.owner(of: id, db)) }
+                guard try isTaken.value == true || locks.take(id) else {
+                    return .held(by: try self.owner(of: id, session.db))
+                }
                 isTaken.value = true
-                return .claimed(try raiseEpoch(of: id, owner, purpose, db))
+                return .claimed(try raiseEpoch(of: id, owner, purpose, session))
             }
-            return result
         } catch {
             if isTaken.value == true { locks.letGo(id, removing: false) }
             throw error
@@ -96,21 +95,22 @@ extension SQLiteStore {
     }
 
     private func raiseEpoch(
-        of id: RunID, _ owner: RunOwner, _ purpose: ClaimPurpose, _ db: Database
+        of id: RunID, _ owner: RunOwner, _ purpose: ClaimPurpose, _ session: WriteSession
     ) throws -> Claimed {
+        let db = session.db
+        let no = try session.number(of: id)
         if purpose == .execution {
             try db.execute(
                 sql: """
                     UPDATE runs SET epoch = epoch + 1, status = 'running', wake_at = NULL, owner = ?, updated_at = ?
-                    WHERE id = ?
+                    WHERE no = ?
                     """,
-                arguments: [Payload.text(of: owner), now.milliseconds, id.description])
-            try db.execute(
-                sql: "INSERT INTO events (run_id, at, kind) VALUES (?, ?, 'run.resumed')",
-                arguments: [id.description, now.milliseconds])
+                arguments: [Payload.text(of: owner), now.milliseconds, no])
+            try append("run.resumed", run: no, session)
         } else {
-            try db.execute(sql: "UPDATE runs SET epoch = epoch + 1 WHERE id = ?", arguments: [id.description])
+            try db.execute(sql: "UPDATE runs SET epoch = epoch + 1 WHERE no = ?", arguments: [no])
         }
+        session.remember(id, number: no)
         guard let record = try run(id, db, isHeld: { _ in true }) else { throw WorkflowError.unknownRun(id) }
         return Claimed(
             claim: LockClaim(id: id, epoch: record.epoch), record: record, steps: try steps(of: id, db),
@@ -127,15 +127,5 @@ extension SQLiteStore {
 
     func isHeld(_ id: RunID) async -> Bool {
         locks.isHeld(id)
-    }
-}
-
-/// A value that the writer's thread leaves for a completion on the same thread, or for the task that waits for it.
-private final class Slot<Value: Sendable>: Sendable {
-    private let stored = Mutex<Value?>(nil)
-
-    var value: Value? {
-        get { stored.withLock { $0 } }
-        set { stored.withLock { $0 = newValue } }
     }
 }

@@ -62,8 +62,10 @@ extension SQLiteStore {
 
     func steps(of id: RunID, _ db: Database) throws -> [StepRecord] {
         try Row.fetchAll(
-            db, sql: "SELECT * FROM steps WHERE run_id = ? ORDER BY rowid", arguments: [id.description]
-        ).map { try StepRecord($0) }
+            db,
+            sql: "SELECT * FROM steps WHERE run_no = (SELECT no FROM runs WHERE id = ?) ORDER BY begun_seq",
+            arguments: [id.description]
+        ).map { try StepRecord($0, of: id) }
     }
 
     func resources(of id: RunID) async throws -> [ResourceRecord] {
@@ -72,24 +74,35 @@ extension SQLiteStore {
 
     func resources(of id: RunID, _ db: Database) throws -> [ResourceRecord] {
         try Row.fetchAll(
-            db, sql: "SELECT * FROM resources WHERE run_id = ? ORDER BY rowid", arguments: [id.description]
-        ).map { try ResourceRecord($0) }
+            db,
+            sql: "SELECT * FROM resources WHERE run_no = (SELECT no FROM runs WHERE id = ?) ORDER BY rowid",
+            arguments: [id.description]
+        ).map { try ResourceRecord($0, of: id) }
     }
 
     func resources(states: Set<ResourceRecord.State>) async throws -> [ResourceRecord] {
         let list = states.map { "'\($0.rawValue)'" }.sorted().joined(separator: ", ")
         return try await reader.read { db in
-            try Row.fetchAll(db, sql: "SELECT * FROM resources WHERE state IN (\(list)) ORDER BY rowid")
-                .map { try ResourceRecord($0) }
+            try Row.fetchAll(
+                db,
+                sql: """
+                    SELECT resources.*, runs.id AS run_id FROM resources JOIN runs ON runs.no = run_no
+                    WHERE state IN (\(list)) ORDER BY resources.rowid
+                    """
+            ).map { try ResourceRecord($0, of: runID($0["run_id"])) }
         }
     }
 
     func events(of id: RunID, after seq: Int64, limit: Int) async throws -> [EventRecord] {
         try await reader.read { db in
             try Row.fetchAll(
-                db, sql: "SELECT * FROM events WHERE run_id = ? AND seq > ? ORDER BY seq LIMIT ?",
+                db,
+                sql: """
+                    SELECT * FROM history WHERE run_no = (SELECT no FROM runs WHERE id = ?) AND seq > ?
+                    ORDER BY seq LIMIT ?
+                    """,
                 arguments: [id.description, seq, limit]
-            ).map { try EventRecord($0) }
+            ).map { EventRecord($0, of: id) }
         }
     }
 }

@@ -36,8 +36,10 @@ final class SQLiteStore: WorkflowStore {
 
     func submit(_ batch: WriteBatch, completion: @escaping @Sendable (Result<Void, any Error>) -> Void) {
         writer.submit(
-            SQLiteWriter.Operation(urgency: batch.urgency) { [self] db in
-                let writer = RunWriter(db: db, run: batch.run, epoch: batch.epoch, now: now)
+            SQLiteWriter.Operation(urgency: batch.urgency) { [self] session in
+                let writer = RunWriter(
+                    session: session, run: batch.run, no: try session.number(of: batch.run), epoch: batch.epoch,
+                    now: now)
                 for write in batch.writes { try writer.apply(write) }
             } completion: { error in
                 completion(error.map { .failure($0) } ?? .success(()))
@@ -50,7 +52,8 @@ final class SQLiteStore: WorkflowStore {
     }
 
     func requestCancellation(_ id: RunID) async throws {
-        try await writer.perform { [self] db in
+        try await writer.perform { [self] session in
+            let db = session.db
             try db.execute(
                 sql: """
                     UPDATE runs SET cancel_requested_at = coalesce(cancel_requested_at, ?), updated_at = ?
@@ -61,9 +64,7 @@ final class SQLiteStore: WorkflowStore {
                 guard let status = try status(of: id, db) else { throw WorkflowError.unknownRun(id) }
                 throw WorkflowError.alreadyFinished(id, status)
             }
-            try db.execute(
-                sql: "INSERT INTO events (run_id, at, kind) VALUES (?, ?, 'run.cancel_requested')",
-                arguments: [id.description, now.milliseconds])
+            try append("run.cancel_requested", run: try session.number(of: id), session)
         }
     }
 
@@ -79,27 +80,25 @@ final class SQLiteStore: WorkflowStore {
         let batch = 100
         var total = 0
         while true {
-            let ids = try await writer.perform { db in
-                let ids = try String.fetchAll(
-                    db,
+            let deleted = try await writer.perform { session in
+                try session.db.execute(
                     sql: """
-                        DELETE FROM runs WHERE id IN (
-                            SELECT id FROM runs
+                        DELETE FROM runs WHERE no IN (
+                            SELECT no FROM runs
                             WHERE finished_at < :cutoff
-                                AND id NOT IN (
-                                    SELECT id FROM runs WHERE finished_at IS NOT NULL
+                                AND no NOT IN (
+                                    SELECT no FROM runs WHERE finished_at IS NOT NULL
                                     ORDER BY finished_at DESC, id DESC LIMIT :keep)
                                 AND NOT EXISTS (
                                     SELECT 1 FROM resources
-                                    WHERE run_id = runs.id AND state IN ('intended', 'held', 'releasing'))
+                                    WHERE run_no = runs.no AND state IN ('intended', 'held', 'releasing'))
                             ORDER BY finished_at LIMIT :batch)
-                        RETURNING id
                         """,
                     arguments: ["cutoff": cutoff.milliseconds, "keep": keep, "batch": batch])
-                return ids
+                return session.db.changesCount
             }
-            total += ids.count
-            if ids.count < batch { return total }
+            total += deleted
+            if deleted < batch { return total }
         }
     }
 
@@ -113,6 +112,12 @@ final class SQLiteStore: WorkflowStore {
         await writer.stop()
         reader.stop()
         locks.letGoAll()
+    }
+
+    /// Appends to the log something that needs no claim.
+    func append(_ kind: String, run no: Int64, _ session: WriteSession) throws {
+        try session.db.cachedStatement(sql: "INSERT INTO events (seq, run_no, at, kind) VALUES (?, ?, ?, ?)")
+            .execute(arguments: [try session.sequence.next(session.db), no, now.milliseconds, kind])
     }
 
     func status(of id: RunID, _ db: Database) throws -> RunStatus? {

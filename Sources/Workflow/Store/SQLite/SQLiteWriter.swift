@@ -5,66 +5,61 @@ import Synchronization
 
 /// The one thread with the one writing connection of this process.
 ///
-/// Operations queue; the thread takes all that wait, runs each in a savepoint inside one transaction, commits once and
-/// answers all. An operation that does not hurry waits for the next one that does, but no longer than the flush delay.
+/// Operations queue; the thread takes all that wait, runs them in one transaction, commits once and answers all. An
+/// operation that does not hurry waits for the next one that does, but no longer than the flush delay.
 final class SQLiteWriter: Sendable {
     /// Something to do in the next transaction.
     struct Operation: Sendable {
         let urgency: WriteUrgency
-        /// Runs in a savepoint; if it throws, only this operation is rolled back.
-        let apply: @Sendable (Database) throws -> Void
+        /// What changes the store. If it throws, only this operation is rolled back.
+        ///
+        /// It may be called twice: when another one of the same transaction failed, all are run again.
+        let apply: @Sendable (WriteSession) throws -> Void
         /// Called after the commit, in the order of submission, with the error if there was one.
         let completion: @Sendable ((any Error)?) -> Void
     }
 
     private struct State {
-        var waiting: [Operation] = []
-        var hurries = false
-        var flushAt: ContinuousClock.Instant?
-        /// When the oldest of those that wait came.
-        var waitingSince: ContinuousClock.Instant?
+        var queue = CommitQueue()
         var isStopping = false
         var isSevered = false
         var commits = 0
     }
 
     private enum Turn {
-        case take([Operation], of: Int, since: ContinuousClock.Instant)
+        case take(CommitQueue.Group)
         case wait(until: ContinuousClock.Instant?)
         case stop
     }
 
-    /// How many operations one transaction takes at most.
-    private static let groupLimit = 1024
-
-    private let database: WritingDatabase
     private let flushDelay: Duration
+    private let path: String
     private let metrics: StoreMetrics
-    private let state = Mutex(State())
+    private let state: Mutex<State>
     private let wake = DispatchSemaphore(value: 0)
     private let stopped = Promise<Void>()
 
-    private init(database: WritingDatabase, flushDelay: Duration, metrics: StoreMetrics) {
-        self.database = database
-        self.flushDelay = flushDelay
+    private init(_ configuration: StoreConfiguration, _ metrics: StoreMetrics) {
+        flushDelay = configuration.flushDelay
+        path = configuration.path
         self.metrics = metrics
+        state = Mutex(State())
     }
 
     /// Opens the database on a new thread, and keeps the thread.
     static func open(_ configuration: StoreConfiguration, _ metrics: StoreMetrics) async throws -> SQLiteWriter {
         try await withCheckedThrowingContinuation { (continuation: CheckedContinuation<SQLiteWriter, any Error>) in
             let thread = Thread {
-                let writer: SQLiteWriter
+                let database: WritingDatabase
                 do {
-                    let database = try WritingDatabase.open(configuration, metrics)
-                    writer = SQLiteWriter(
-                        database: database, flushDelay: configuration.flushDelay, metrics: metrics)
+                    database = try WritingDatabase(configuration, metrics)
                 } catch {
                     continuation.resume(throwing: StoreErrors.translate(error, path: configuration.path))
                     return
                 }
+                let writer = SQLiteWriter(configuration, metrics)
                 continuation.resume(returning: writer)
-                writer.loop()
+                writer.loop(database)
             }
             thread.name = "workflow-writer"
             thread.start()
@@ -74,41 +69,35 @@ final class SQLiteWriter: Sendable {
     var commitCount: Int { state.withLock { $0.commits } }
 
     /// How many operations wait.
-    var backlog: Int { state.withLock { $0.waiting.count } }
+    var backlog: Int { state.withLock { $0.queue.count } }
 
     func submit(_ operation: Operation) {
-        let refusal = state.withLock { state -> WorkflowError? in
-            if state.isSevered { return .severed }
-            if state.isStopping { return WorkflowError(.engineClosed, "the engine was shut down") }
-            let now = ContinuousClock.now
-            state.waiting.append(operation)
-            if state.waitingSince == nil { state.waitingSince = now }
-            switch operation.urgency {
-            case .now: state.hurries = true
-            case .withNext: state.flushAt = state.flushAt ?? now.advanced(by: flushDelay)
-            }
-            return nil
+        enum Answer {
+            case refused(WorkflowError)
+            case queued(mustWake: Bool)
         }
-        if let refusal {
-            operation.completion(refusal)
-        } else {
-            wake.signal()
+        let answer = state.withLock { state -> Answer in
+            if state.isSevered { return .refused(.severed) }
+            if state.isStopping { return .refused(WorkflowError(.engineClosed, "the engine was shut down")) }
+            return .queued(mustWake: state.queue.append(operation, at: .now, flushDelay: flushDelay))
+        }
+        switch answer {
+        case .refused(let error): operation.completion(error)
+        case .queued(let mustWake): if mustWake { wake.signal() }
         }
     }
 
-    /// Runs an operation at once and returns its result after the commit.
-    func perform<T: Sendable>(_ body: @escaping @Sendable (Database) throws -> T) async throws -> T {
+    /// Runs an operation at once and returns its result after the commit. `body` may be called twice.
+    func perform<T: Sendable>(_ body: @escaping @Sendable (WriteSession) throws -> T) async throws -> T {
         try await withCheckedThrowingContinuation { (continuation: CheckedContinuation<T, any Error>) in
-            let result = Mutex<T?>(nil)
-            let box = Box(result)
+            let result = Slot<T>()
             submit(
-                Operation(urgency: .now) { db in
-                    let value = try body(db)
-                    box.value.withLock { $0 = value }
+                Operation(urgency: .now) { session in
+                    result.value = try body(session)
                 } completion: { error in
                     if let error {
                         continuation.resume(throwing: error)
-                    } else if let value = box.value.withLock({ $0 }) {
+                    } else if let value = result.value {
                         continuation.resume(returning: value)
                     } else {
                         continuation.resume(throwing: WorkflowError(.storeFailed, "an operation left no result"))
@@ -126,11 +115,10 @@ final class SQLiteWriter: Sendable {
 
     /// Refuses everything from now on, also what waits, and lets a transaction that is under way roll back.
     func sever() {
-        let waiting = state.withLock { state -> [Operation] in
+        let waiting = state.withLock { state in
             state.isSevered = true
             state.isStopping = true
-            defer { state.waiting = [] }
-            return state.waiting
+            return state.queue.removeAll()
         }
         wake.signal()
         for operation in waiting { operation.completion(WorkflowError.severed) }
@@ -138,16 +126,17 @@ final class SQLiteWriter: Sendable {
 
     private var isSevered: Bool { state.withLock { $0.isSevered } }
 
-    private func loop() {
+    // MARK: - The thread
+
+    private func loop(_ database: WritingDatabase) {
         while true {
             switch turn() {
-            case .take(let operations, let queue, let since): commit(operations, of: queue, since: since)
+            case .take(let group): commit(group, database)
             case .wait(until: nil): wake.wait()
             case .wait(until: .some(let instant)):
-                let left = max(ContinuousClock.now.duration(to: instant), .zero)
-                let nanoseconds = Int(clamping: left.components.attoseconds / 1_000_000_000)
                 // A time-out is as good as a signal: the queue is looked at again.
-                _ = wake.wait(timeout: .now() + .nanoseconds(nanoseconds) + .seconds(Int(left.components.seconds)))
+                let left = max(ContinuousClock.now.duration(to: instant), .zero)
+                _ = wake.wait(timeout: .now() + .nanoseconds(Int(clamping: left.wholeNanoseconds)))
             case .stop:
                 database.close()
                 stopped.fulfil(())
@@ -158,46 +147,47 @@ final class SQLiteWriter: Sendable {
 
     private func turn() -> Turn {
         state.withLock { state in
-            if state.waiting.isEmpty { return state.isStopping ? .stop : .wait(until: nil) }
-            if !state.hurries, !state.isStopping, let flushAt = state.flushAt, flushAt > .now {
-                return .wait(until: flushAt)
+            switch state.queue.next(at: .now, isStopping: state.isStopping) {
+            case .take(let group): return .take(group)
+            case .wait(let until): return state.isStopping ? .stop : .wait(until: until)
             }
-            let queue = state.waiting.count
-            let group = Array(state.waiting.prefix(Self.groupLimit))
-            let now = ContinuousClock.now
-            let since = state.waitingSince ?? now
-            state.waiting.removeFirst(group.count)
-            state.hurries = state.waiting.contains { $0.urgency == .now }
-            state.flushAt = state.waiting.isEmpty ? nil : now
-            state.waitingSince = state.waiting.isEmpty ? nil : since
-            return .take(group, of: queue, since: since)
         }
     }
 
-    private func commit(_ operations: [Operation], of queue: Int, since: ContinuousClock.Instant) {
-        var errors: [(any Error)?]
+    private func commit(_ group: CommitQueue.Group, _ database: WritingDatabase) {
+        let operations = group.operations
+        var common: (any Error)?
+        var errors: [(any Error)?] = []
         do {
-            errors = try database.transaction(operations.map(\.apply)) { [self] in
+            errors = try database.transaction(operations) { [self] in
                 guard !isSevered else { throw WorkflowError.severed }
             }
             state.withLock { $0.commits += 1 }
-            metrics.committed(operations: operations.count, of: queue, latency: since.duration(to: .now))
+            metrics.committed(
+                operations: operations.count, of: group.queued, latency: group.waitingSince.duration(to: .now))
         } catch {
             metrics.commitFailed()
-            errors = operations.map { _ in error }
+            common = StoreErrors.translate(error, path: path)
         }
-        let cut = isSevered
-        for (operation, error) in zip(operations, errors) {
-            operation.completion(cut ? WorkflowError.severed : error.map { database.translate($0) })
+        let isCut = isSevered
+        if isCut { common = WorkflowError.severed }
+        for (index, operation) in operations.enumerated() {
+            let own = errors.isEmpty ? nil : errors[index].map { StoreErrors.translate($0, path: path) }
+            operation.completion(common ?? own)
         }
-        if !cut { database.checkpointIfNeeded() }
+        state.withLock { $0.queue.linger(until: .now.advanced(by: flushDelay)) }
+        if !isCut { database.checkpointIfNeeded() }
     }
 }
 
-/// Carries a value that cannot be copied into closures.
-private final class Box<Value: ~Copyable & Sendable>: Sendable {
-    let value: Value
-    init(_ value: consuming Value) { self.value = value }
+/// A value that an operation leaves for its completion.
+final class Slot<Value: Sendable>: Sendable {
+    private let stored = Mutex<Value?>(nil)
+
+    var value: Value? {
+        get { stored.withLock { $0 } }
+        set { stored.withLock { $0 = newValue } }
+    }
 }
 
 extension WorkflowError {

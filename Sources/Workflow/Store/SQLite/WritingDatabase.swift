@@ -1,104 +1,75 @@
 import Foundation
 import GRDB
 import Glibc
-import Synchronization
 
 /// The writing connection, and the rules under which it commits and checkpoints. Belongs to the writer's thread.
 ///
 /// SQLite 3.7.0 to 3.51.2 can corrupt a database when a checkpoint overlaps the commit of another connection that
 /// resets the write-ahead log (https://sqlite.org/wal.html, "the WAL-reset bug"). So no connection checkpoints by
 /// itself; each commit holds a lock file shared, and a checkpoint happens only while it is held exclusively.
-struct WritingDatabase: Sendable {
+final class WritingDatabase {
     private let queue: DatabaseQueue
+    private let session: WriteSession
+    private let log: WriteAheadLog
     private let gate: FileLock
     private let configuration: StoreConfiguration
     private let metrics: StoreMetrics
-    private let checkpoint = CheckpointThreshold()
 
-    private var walPath: String { configuration.path + "-wal" }
-
-    static func open(_ configuration: StoreConfiguration, _ metrics: StoreMetrics) throws -> WritingDatabase {
-        try prepareFile(configuration.path)
+    /// Opens the database, makes it if it is missing, and brings its schema up to date.
+    init(_ configuration: StoreConfiguration, _ metrics: StoreMetrics) throws {
+        self.configuration = configuration
+        self.metrics = metrics
+        try Self.prepareFile(configuration.path)
         let gate = try FileLock.open(configuration.path + ".commit.lock")
+        self.gate = gate
         // GRDB makes a small commit when it finds the log empty, so opening counts as a commit.
         guard gate.lock(.shared, patience: configuration.busyTimeout) else { throw StoreErrors.busy(configuration) }
         defer { gate.unlock() }
-        let queue = try DatabaseQueue(path: configuration.path, configuration: settings(configuration))
-        try queue.inDatabase { db in
+        queue = try DatabaseQueue(path: configuration.path, configuration: Self.settings(configuration))
+        (session, log) = try queue.inDatabase { db in
             // GRDB's set-up of the write-ahead log leaves NORMAL behind, which loses commits at a power cut.
             try db.execute(sql: "PRAGMA synchronous = FULL")
-            try verify(db)
+            try Self.verify(db)
             try SchemaMigration.migrate(db)
+            let session = try WriteSession(db, rewrite: configuration.rewrite)
+            return (session, try WriteAheadLog(db, limit: configuration.walLimit))
         }
-        return WritingDatabase(queue: queue, gate: gate, configuration: configuration, metrics: metrics)
     }
 
-    /// Runs each operation in a savepoint of one transaction, and commits.
+    /// Runs the operations in one transaction, and commits.
     ///
     /// - Parameter lastCheck: called right before the commit; if it throws, everything is rolled back.
-    /// - Returns: the error of each operation that was rolled back alone.
+    /// - Returns: the error of each operation that was rolled back alone; empty when there is none.
     func transaction(
-        _ operations: [@Sendable (Database) throws -> Void], lastCheck: () throws -> Void
+        _ operations: [SQLiteWriter.Operation], lastCheck: () throws -> Void
     ) throws -> [(any Error)?] {
         let isLocked = metrics.lockWait { gate.lock(.shared, patience: configuration.busyTimeout) }
         guard isLocked else { throw StoreErrors.busy(configuration) }
         defer { gate.unlock() }
-        return try metrics.transaction { try apply(operations, lastCheck) }
-    }
-
-    private func apply(
-        _ operations: [@Sendable (Database) throws -> Void], _ lastCheck: () throws -> Void
-    ) throws -> [(any Error)?] {
-        try queue.inDatabase { db in
-            var errors: [(any Error)?] = []
-            try db.inTransaction(.immediate) {
-                for operation in operations {
-                    do {
-                        try db.inSavepoint {
-                            try operation(db)
-                            return .commit
-                        }
-                        errors.append(nil)
-                    } catch {
-                        // Some errors (a full disk, failing I/O) make SQLite end the whole transaction.
-                        guard db.isInsideTransaction else { throw error }
-                        errors.append(error)
-                    }
+        return try metrics.transaction {
+            try queue.inDatabase { _ in
+                do {
+                    try session.together(operations, lastCheck: lastCheck)
+                    return []
+                } catch let failure as WriteSession.OperationFailure {
+                    // Hardly ever does one fail. Then it is found out which, and the others are not made to suffer.
+                    guard operations.count > 1 else { return [failure.cause] }
+                    return try session.oneByOne(operations, lastCheck: lastCheck)
                 }
-                try lastCheck()
-                return .commit
             }
-            return errors
         }
     }
 
     /// Moves the log into the database once it has grown past its limit, if no other process commits just now.
     func checkpointIfNeeded() {
-        let size = fileSize(walPath)
-        guard size > checkpoint.threshold(limit: configuration.walLimit) else { return }
-        // Far past the limit it is worth waiting for the other processes to pause.
-        let patience: Duration = size > configuration.walLimit * 8 ? .seconds(1) : .zero
-        guard gate.lock(.exclusive, patience: patience) else { return }
+        guard log.isDue, gate.lock(.exclusive, patience: log.isOverdue ? .seconds(1) : .zero) else { return }
         defer { gate.unlock() }
-        let isComplete: Bool
         do {
-            isComplete = try metrics.checkpoint { try truncateLog() }
+            try metrics.checkpoint { try queue.inDatabase { try log.checkpoint($0) } }
         } catch {
             // Nothing is lost: the log still holds every commit, and the next commit meets the same trouble where it
             // can be reported.
-            isComplete = false
-        }
-        checkpoint.attempted(isComplete: isComplete, size: size, limit: configuration.walLimit)
-    }
-
-    /// - Returns: whether the whole log was moved.
-    private func truncateLog() throws -> Bool {
-        try queue.inDatabase { db in
-            // A reader in the way is not waited for: the next commit tries again.
-            try db.execute(sql: "PRAGMA busy_timeout = 0")
-            let result = Result { try Row.fetchOne(db, sql: "PRAGMA wal_checkpoint(TRUNCATE)") }
-            try db.execute(sql: "PRAGMA busy_timeout = \(configuration.busyTimeout.wholeMilliseconds)")
-            return try result.get()?[0] == 0
+            log.attempted(isComplete: false)
         }
     }
 
@@ -108,15 +79,15 @@ struct WritingDatabase: Sendable {
         // connection. With it, no commit even has to wait.
         _ = gate.lock(.exclusive, patience: .milliseconds(100))
         do {
+            queue.inDatabase { db in
+                session.finalize()
+                log.finalize(db)
+            }
             try queue.close()
         } catch {
             // A connection that cannot be closed is closed by the end of the process; every commit is in the log.
         }
         gate.close()
-    }
-
-    func translate(_ error: any Error) -> any Error {
-        StoreErrors.translate(error, path: configuration.path)
     }
 
     /// Makes directory and file so that only their owner can read them; SQLite gives its side files the same mode.
@@ -174,21 +145,4 @@ private func text(of pragma: String, _ db: Database) throws -> String {
     case .string(let value): value
     default: "unset"
     }
-}
-
-/// How large the log has to be before the next checkpoint is tried.
-private final class CheckpointThreshold: Sendable {
-    private let next = Mutex<Int?>(nil)
-
-    func threshold(limit: Int) -> Int { next.withLock { $0 } ?? limit }
-
-    /// After a checkpoint that readers kept from finishing, the log may grow by half its limit before the next try.
-    func attempted(isComplete: Bool, size: Int, limit: Int) {
-        next.withLock { $0 = isComplete ? nil : size + limit / 2 }
-    }
-}
-
-private func fileSize(_ path: String) -> Int {
-    var info = stat()
-    return stat(path, &info) == 0 ? Int(info.st_size) : 0
 }

@@ -1,0 +1,212 @@
+import GRDB
+
+/// Applies the changes of one run under one epoch, inside a transaction.
+struct RunWriter {
+    let session: WriteSession
+    let run: RunID
+    /// The run's number.
+    let no: Int64
+    let epoch: Int
+    let now: Timestamp
+
+    private var db: Database { session.db }
+
+    func apply(_ write: RunWrite) throws {
+        switch write {
+        case .intent(let intent): try apply(intent)
+        case .done(let attempt, let output): try done(attempt, output)
+        case .failed(let attempt, let ending): try failed(attempt, ending)
+        case .progress(let attempt, let progress):
+            try change(.progress) { statement in
+                bind(attempt, to: statement)
+                statement.bind(7, progress)
+            }
+        case .decide(let step, let decision): try decide(step, decision)
+        case .status(let status, let wakeAt):
+            try change(.status) { statement in
+                statement.bind(4, status.rawValue)
+                statement.bind(5, wakeAt?.milliseconds)
+            }
+        case .finish(let status, let output, let failure):
+            try change(.finish) { statement in
+                statement.bind(4, status.rawValue)
+                statement.bind(5, output)
+                statement.bind(6, failure.map { Payload.text(of: $0) })
+            }
+        case .resourceIntent(let intent): try apply(intent)
+        case .resourceHeld(let key, let externalID, let handle):
+            try change(.resourceHeld) { statement in
+                statement.bind(4, key)
+                statement.bind(5, externalID)
+                statement.bind(6, handle)
+            }
+        case .resourceState(let key, let from, let to):
+            try change(.resourceState) { statement in
+                statement.bind(4, key)
+                statement.bind(5, to.rawValue)
+                statement.bind(6, Payload.text(of: from))
+            }
+        case .resourceFailed(let key, let failures, let failure, let next):
+            try change(.resourceFailed) { statement in
+                statement.bind(4, key)
+                statement.bind(5, failures)
+                statement.bind(6, Payload.text(of: failure))
+                statement.bind(7, next?.milliseconds)
+            }
+        case .event(let event): try append(event)
+        }
+    }
+
+    /// Runs a statement that must touch exactly one row.
+    private func change(_ statement: RunStatement, _ bind: (PreparedStatement) throws -> Void) throws {
+        guard try execute(statement, bind) == 1 else { throw try refusal() }
+    }
+
+    private func execute(_ statement: RunStatement, _ bind: (PreparedStatement) throws -> Void) throws -> Int {
+        let prepared = try session.statements(statement, db)
+        prepared.bind(1, no)
+        prepared.bind(2, epoch)
+        prepared.bind(3, now.milliseconds)
+        try bind(prepared)
+        return try prepared.run()
+    }
+
+    /// Why no row was touched.
+    private func refusal() throws -> WorkflowError {
+        let row = try Row.fetchOne(
+            db, sql: "SELECT epoch, finished_at IS NOT NULL FROM runs WHERE no = ?", arguments: [no])
+        guard let row, row[0] == epoch else { return .takenOver(run) }
+        if row[1] == true {
+            return WorkflowError(.takenOver, "run \(run) has ended, so nothing about it can change any more")
+        }
+        return WorkflowError(.storeFailed, "run \(run): a change does not fit what is recorded; resume the run")
+    }
+
+    private func bind(_ attempt: StepAttempt, to statement: PreparedStatement) {
+        statement.bind(4, attempt.key)
+        statement.bind(5, attempt.scope)
+        statement.bind(6, attempt.attempt)
+    }
+
+    // MARK: - Steps
+
+    private func apply(_ intent: StepIntent) throws {
+        let attempt = intent.attempt
+        if !attempt.scope.isEmpty { try keepReplaced(attempt) }
+        try change(.intent) { statement in
+            bind(attempt, to: statement)
+            statement.bind(7, intent.kind.rawValue)
+            statement.bind(8, intent.generation)
+            statement.bind(9, intent.failures)
+            statement.bind(10, intent.crashes)
+            statement.bind(11, intent.idempotencyKey)
+            statement.bind(12, intent.policy.rawValue)
+            statement.bind(13, intent.input)
+            statement.bind(14, intent.inputHash)
+            statement.bind(15, intent.progress)
+            statement.bind(16, intent.wakeAt?.milliseconds)
+            statement.bind(17, intent.deadlineAt?.milliseconds)
+            statement.bind(18, try session.sequence.next(db))
+        }
+        // The row itself tells of the first attempt.
+        if attempt.attempt > 1 {
+            try append(NewEvent("step.started", name: attempt.key, attempt: attempt.attempt))
+        }
+    }
+
+    /// A generation before this one may have taken a step of this name.
+    private func keepReplaced(_ attempt: StepAttempt) throws {
+        let isReplaced = try Bool.fetchOne(
+            try db.cachedStatement(
+                sql: "SELECT EXISTS (SELECT 1 FROM steps WHERE run_no = ? AND key = ? AND scope <> ?)"),
+            arguments: [no, attempt.key, attempt.scope])
+        guard isReplaced == true else { return }
+        _ = try execute(.keepReplaced) { statement in
+            statement.bind(4, attempt.key)
+            statement.bind(5, attempt.scope)
+        }
+    }
+
+    private func done(_ attempt: StepAttempt, _ output: String) throws {
+        try change(.done) { statement in
+            bind(attempt, to: statement)
+            statement.bind(7, output)
+            statement.bind(8, try session.sequence.next(db))
+        }
+    }
+
+    private func failed(_ attempt: StepAttempt, _ ending: StepEnding) throws {
+        try change(.failed) { statement in
+            bind(attempt, to: statement)
+            statement.bind(7, ending.state.rawValue)
+            statement.bind(8, ending.failures)
+            statement.bind(9, ending.crashes)
+            statement.bind(10, Payload.text(of: ending.failure))
+            statement.bind(11, ending.nextAttemptAt?.milliseconds)
+            statement.bind(12, ending.progress)
+            statement.bind(13, ending.isFinal ? 1 : 0)
+        }
+    }
+
+    private func decide(_ step: String, _ decision: InDoubtDecision) throws {
+        let state: StepRecord.State
+        var output: String?
+        var failure: Failure?
+        switch decision {
+        case .runAgain: state = .failed
+        case .done(let json):
+            state = .done
+            output = json
+        case .failed(let reason):
+            state = .failed
+            failure = Failure(kind: .error, type: "InDoubtDecision", message: reason, step: step, payload: nil)
+        }
+        try change(.decide) { statement in
+            statement.bind(4, step)
+            statement.bind(5, state.rawValue)
+            statement.bind(6, output)
+            statement.bind(7, failure.map { Payload.text(of: $0) })
+            statement.bind(8, decision == .runAgain ? 0 : 1)
+            statement.bind(9, try session.sequence.next(db))
+        }
+    }
+
+    // MARK: - Resources
+
+    private func apply(_ intent: ResourceIntent) throws {
+        try change(.resourceIntent) { statement in
+            statement.bind(4, intent.key.idempotencyKey)
+            statement.bind(5, intent.key.name)
+            statement.bind(6, intent.kind)
+            statement.bind(7, intent.scope)
+            statement.bind(8, intent.key.generation)
+            statement.bind(9, Timestamp(intent.key.intendedAt).milliseconds)
+        }
+    }
+
+    // MARK: - Events
+
+    private func append(_ event: NewEvent) throws {
+        if let key = event.dedupKey {
+            let isKnown = try Bool.fetchOne(
+                db, sql: "SELECT EXISTS (SELECT 1 FROM events WHERE run_no = ? AND dedup_key = ?)",
+                arguments: [no, key])
+            if isKnown == true { return }
+        }
+        try change(.event) { statement in
+            statement.bind(4, try session.sequence.next(db))
+            statement.bind(5, event.kind)
+            statement.bind(6, event.name)
+            statement.bind(7, event.attempt.map { Int64($0) })
+            statement.bind(8, event.payload)
+            statement.bind(9, event.dedupKey)
+        }
+    }
+}
+
+extension WorkflowError {
+    static func takenOver(_ run: RunID) -> WorkflowError {
+        WorkflowError(
+            .takenOver, "run \(run) was taken over by another process, so this one stops and changes nothing more")
+    }
+}
