@@ -11,6 +11,16 @@ public struct StoreConfiguration: Sendable, Hashable {
     public var flushDelay: Duration
     /// How large the write-ahead log grows before it is moved into the database, in bytes.
     public var walLimit: Int
+    /// When SQLite makes a commit durable. Anything but `full` loses commits; tests show that they would notice.
+    package var synchronous = Synchronous.full
+
+    /// The values of `PRAGMA synchronous` that tests compare.
+    package enum Synchronous: Int, Sendable, Hashable {
+        /// Only at checkpoints.
+        case normal = 1
+        /// At every commit.
+        case full = 2
+    }
 
     /// A SQLite database on this machine, made if it is missing: the file with mode 0600, its directory with 0700.
     ///

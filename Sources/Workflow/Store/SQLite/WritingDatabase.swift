@@ -26,8 +26,8 @@ struct WritingDatabase: Sendable {
         let queue = try DatabaseQueue(path: configuration.path, configuration: settings(configuration))
         try queue.inDatabase { db in
             // GRDB's set-up of the write-ahead log leaves NORMAL behind, which loses commits at a power cut.
-            try db.execute(sql: "PRAGMA synchronous = FULL")
-            try verify(db)
+            try db.execute(sql: "PRAGMA synchronous = \(configuration.synchronous.rawValue)")
+            try verify(db, configuration.synchronous)
             try SchemaMigration.migrate(db)
         }
         return WritingDatabase(queue: queue, gate: gate, configuration: configuration, metrics: metrics)
@@ -151,9 +151,10 @@ struct WritingDatabase: Sendable {
     }
 
     /// Reads back what durability hangs on.
-    static func verify(_ db: Database) throws {
+    static func verify(_ db: Database, _ synchronous: StoreConfiguration.Synchronous = .full) throws {
         let expected: [(pragma: String, value: String)] = [
-            ("synchronous", "2"), ("journal_mode", "wal"), ("wal_autocheckpoint", "0"), ("foreign_keys", "1"),
+            ("synchronous", "\(synchronous.rawValue)"), ("journal_mode", "wal"), ("wal_autocheckpoint", "0"),
+            ("foreign_keys", "1"),
         ]
         for (pragma, value) in expected {
             let actual = try text(of: pragma, db)
