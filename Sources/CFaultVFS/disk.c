@@ -351,6 +351,29 @@ int cfault_harden(struct cfault_disk *disk, struct node *node) {
     return result;
 }
 
+// What was deleted last is gone, with all that had happened to it; a new file of its name is as unsynced as before.
+static void harden_deletion(struct node *node) {
+    int64_t count = node->change_count;
+    while (count > 0 && node->changes[count - 1].kind != CFAULT_CHANGE_DELETE) count -= 1;
+    if (count == 0) return;
+    node->durable.size = 0;
+    for (int64_t index = 0; index < count; index++) free((void *)node->changes[index].bytes);
+    node->change_count -= count;
+    memmove(node->changes, node->changes + count, (size_t)node->change_count * sizeof *node->changes);
+}
+
+void cfault_harden_directory(struct cfault_disk *disk, const char *path) {
+    size_t length = (size_t)(strrchr(path, '/') - path) + 1;
+    pthread_mutex_lock(&disk->lock);
+    if (disk->is_attached && disk->has_power) {
+        for (struct node *node = disk->nodes; node != NULL; node = node->next) {
+            bool is_in = strncmp(node->path, path, length) == 0 && strchr(node->path + length, '/') == NULL;
+            if (is_in) harden_deletion(node);
+        }
+    }
+    pthread_mutex_unlock(&disk->lock);
+}
+
 // MARK: - After the cut
 
 static struct node *node_at(struct cfault_disk *disk, int64_t index) {

@@ -11,6 +11,10 @@ struct file {
     struct cfault_disk *disk;
     struct node *node;
     enum cfault_role role;
+    // SQLite's own name of the file, valid until it is closed.
+    const char *path;
+    // The unix VFS syncs the directory with the first sync of a journal or log that it may have created.
+    bool syncs_directory;
     // Keeps what follows aligned for whatever the real VFS puts there.
     _Alignas(16) char real[];
 };
@@ -67,7 +71,11 @@ static int file_truncate(sqlite3_file *base, sqlite3_int64 size) {
 static int file_sync(sqlite3_file *base, int flags) {
     int error = step(base, CFAULT_SYNC);
     if (error == SQLITE_OK) error = methods(base)->xSync(real_of(base), flags);
-    return error != SQLITE_OK ? error : cfault_harden(as_file(base)->disk, as_file(base)->node);
+    if (error != SQLITE_OK) return error;
+    struct file *file = as_file(base);
+    if (file->syncs_directory) cfault_harden_directory(file->disk, file->path);
+    file->syncs_directory = false;
+    return cfault_harden(file->disk, file->node);
 }
 
 static int file_size(sqlite3_file *base, sqlite3_int64 *size) {
@@ -175,7 +183,10 @@ static int open_on(struct cfault_disk *disk, const char *path, sqlite3_file *bas
     if (error == SQLITE_OK) error = load(disk, path, real, &file->node);
     if (error != SQLITE_OK && real->pMethods != NULL) real->pMethods->xClose(real);
     if (error == SQLITE_OK) {
+        int journals = SQLITE_OPEN_WAL | SQLITE_OPEN_MAIN_JOURNAL | SQLITE_OPEN_SUPER_JOURNAL;
+        file->syncs_directory = (flags & SQLITE_OPEN_CREATE) && (flags & journals);
         file->disk = disk;
+        file->path = path;
         base->pMethods = &file_methods;
     }
     return error;
@@ -198,7 +209,7 @@ static int delete_on(struct cfault_disk *disk, const char *path, int syncs_direc
     struct node *node = cfault_node(disk, path);
     if (node != NULL) error = cfault_record(disk, node, (struct cfault_change){.kind = CFAULT_CHANGE_DELETE});
     if (error == SQLITE_OK) error = unix_vfs->xDelete(unix_vfs, path, syncs_directory);
-    if (error == SQLITE_OK && node != NULL && syncs_directory) error = cfault_harden(disk, node);
+    if (error == SQLITE_OK && syncs_directory) cfault_harden_directory(disk, path);
     return error;
 }
 
