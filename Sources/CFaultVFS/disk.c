@@ -343,12 +343,24 @@ int cfault_harden(struct cfault_disk *disk, struct node *node) {
     pthread_mutex_lock(&disk->lock);
     if (disk->is_attached && disk->has_power) {
         for (int64_t index = 0; index < node->change_count; index++) {
+            if (node->changes[index].is_doomed) continue;
             if (!apply(&node->durable, node->changes[index])) result = SQLITE_NOMEM;
         }
         forget_changes(node);
     }
     pthread_mutex_unlock(&disk->lock);
     return result;
+}
+
+void cfault_doom(struct cfault_disk *disk, struct node *node) {
+    pthread_mutex_lock(&disk->lock);
+    if (disk->is_attached && disk->has_power) {
+        for (int64_t index = 0; index < node->change_count; index++) {
+            struct cfault_change *change = &node->changes[index];
+            change->is_doomed = change->kind == CFAULT_CHANGE_WRITE;
+        }
+    }
+    pthread_mutex_unlock(&disk->lock);
 }
 
 // What was deleted last is gone, with all that had happened to it; a new file of its name is as unsynced as before.

@@ -28,6 +28,8 @@ struct node *cfault_add_node(struct cfault_disk *disk, const char *path, const u
 int cfault_record(struct cfault_disk *disk, struct node *node, struct cfault_change change);
 // Everything remembered of the file is durable now.
 int cfault_harden(struct cfault_disk *disk, struct node *node);
+// A sync of the file failed.
+void cfault_doom(struct cfault_disk *disk, struct node *node);
 // Deletions in the directory of `path` are durable now.
 void cfault_harden_directory(struct cfault_disk *disk, const char *path);
 

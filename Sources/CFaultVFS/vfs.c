@@ -26,14 +26,19 @@ static struct file *as_file(sqlite3_file *base) { return (struct file *)base; }
 static sqlite3_file *real_of(sqlite3_file *base) { return (sqlite3_file *)as_file(base)->real; }
 static const sqlite3_io_methods *methods(sqlite3_file *base) { return real_of(base)->pMethods; }
 
-static int step(sqlite3_file *base, enum cfault_call call) {
-    return cfault_step(as_file(base)->disk, as_file(base)->role, call);
+// Whether the last lock that this thread asked for was refused by a disk.
+static _Thread_local bool was_refused;
+
+static int step_as(sqlite3_file *base, enum cfault_role role, enum cfault_call call) {
+    int error = cfault_step(as_file(base)->disk, role, call);
+    was_refused = error == SQLITE_BUSY;
+    return error;
 }
 
+static int step(sqlite3_file *base, enum cfault_call call) { return step_as(base, as_file(base)->role, call); }
+
 // The index of the log is a file of its own, though SQLite reaches it through the database.
-static int step_shm(sqlite3_file *base, enum cfault_call call) {
-    return cfault_step(as_file(base)->disk, CFAULT_SHARED_MEMORY, call);
-}
+static int step_shm(sqlite3_file *base, enum cfault_call call) { return step_as(base, CFAULT_SHARED_MEMORY, call); }
 
 // MARK: - Files
 
@@ -71,8 +76,11 @@ static int file_truncate(sqlite3_file *base, sqlite3_int64 size) {
 static int file_sync(sqlite3_file *base, int flags) {
     int error = step(base, CFAULT_SYNC);
     if (error == SQLITE_OK) error = methods(base)->xSync(real_of(base), flags);
-    if (error != SQLITE_OK) return error;
     struct file *file = as_file(base);
+    if (error != SQLITE_OK) {
+        cfault_doom(file->disk, file->node);
+        return error;
+    }
     if (file->syncs_directory) cfault_harden_directory(file->disk, file->path);
     file->syncs_directory = false;
     return cfault_harden(file->disk, file->node);
@@ -233,6 +241,12 @@ static int vfs_access(sqlite3_vfs *vfs, const char *path, int flags, int *result
     return error != SQLITE_OK ? error : unix_vfs->xAccess(unix_vfs, path, flags, result);
 }
 
+// Nobody holds a lock that a disk refused, so there is nobody to wait for.
+static int vfs_sleep(sqlite3_vfs *vfs, int microseconds) {
+    (void)vfs;
+    return was_refused ? microseconds : unix_vfs->xSleep(unix_vfs, microseconds);
+}
+
 // MARK: - Registering
 
 static int registered = SQLITE_ERROR;
@@ -248,6 +262,7 @@ static void register_once(void) {
     layer.xOpen = vfs_open;
     layer.xDelete = vfs_delete;
     layer.xAccess = vfs_access;
+    layer.xSleep = vfs_sleep;
     registered = sqlite3_vfs_register(&layer, 1);
 }
 

@@ -69,7 +69,8 @@ public final class FaultyDisk: Sendable {
 
     /// How a call fails.
     public enum Fault: Int, CaseIterable, Sendable {
-        /// With the I/O error (`SQLITE_IOERR_…`, `SQLITE_CANTOPEN`) that fits the call. A write gets half-way.
+        /// With the I/O error (`SQLITE_IOERR_…`, `SQLITE_CANTOPEN`) that fits the call. A write gets half-way. After a
+        /// sync that failed no later one makes durable what was written before it, as on Linux.
         case ioError
         /// With `SQLITE_FULL`, which only writes can give in truth. A write gets half-way.
         case full

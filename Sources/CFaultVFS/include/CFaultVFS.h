@@ -64,6 +64,9 @@ struct cfault_change {
     int64_t offset;
     int64_t size;
     const uint8_t *bytes;
+    // A sync failed after this write. Linux then drops what it could not write and reports success the next time, so no
+    // later sync makes it durable.
+    bool is_doomed;
 };
 
 // One file after the power was cut. An empty file and a missing one are the same, as they are to SQLite.
