@@ -50,7 +50,8 @@ let package = Package(
         .target(
             name: "Workflow", dependencies: ["WorkflowMigrations", grdb, grdbSQLite, logging, metrics, tracing],
             swiftSettings: settings),
-        .target(name: "WorkflowTesting", dependencies: ["Workflow", logging], swiftSettings: settings),
+        .target(name: "CFaultVFS", linkerSettings: [.linkedLibrary("sqlite3")]),
+        .target(name: "WorkflowTesting", dependencies: ["CFaultVFS", "Workflow", logging], swiftSettings: settings),
 
         // The converter: what the helper is made of.
         .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),

@@ -31,13 +31,17 @@ public final class CrashProbe: Sendable {
     }
 
     private let target: CrashVisit?
+    private let disk: FaultyDisk?
     private let state = Mutex(State())
 
     /// Makes a probe.
     ///
-    /// - Parameter target: where the engine dies; nowhere when `nil`.
-    public init(crashAt target: CrashVisit? = nil) {
+    /// - Parameters:
+    ///   - target: where the engine dies; nowhere when `nil`.
+    ///   - disk: a disk that loses its power in the same moment.
+    public init(crashAt target: CrashVisit? = nil, cuttingPowerOf disk: FaultyDisk? = nil) {
         self.target = target
+        self.disk = disk
     }
 
     /// Tells the probe which engine is to die. Call it before the engine does anything.
@@ -65,6 +69,7 @@ public final class CrashProbe: Sendable {
             state.visits.append(visit)
             guard visit == target else { return nil }
             state.hasCrashed = true
+            disk?.cutPower()
             return state.engine
         }
         victim?.crash()

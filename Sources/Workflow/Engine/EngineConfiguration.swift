@@ -13,6 +13,16 @@ public struct StoreConfiguration: Sendable {
     public var walLimit: Int
     /// Changes the statements about runs before they are compiled, for tests that take a guard away.
     var rewrite: @Sendable (RunStatement, String) -> String = { $1 }
+    /// When SQLite makes a commit durable. Anything but `full` loses commits; tests show that they would notice.
+    package var synchronous = Synchronous.full
+
+    /// The values of `PRAGMA synchronous` that tests compare.
+    package enum Synchronous: Int, Sendable, Hashable {
+        /// Only at checkpoints.
+        case normal = 1
+        /// At every commit.
+        case full = 2
+    }
 
     /// A SQLite database on this machine, made if it is missing: the file with mode 0600, its directory with 0700.
     ///

@@ -27,7 +27,8 @@ enum StoreErrors {
                 .storeFull,
                 "the disk of the store \(path) is full: free some space and resume; nothing committed is lost",
                 cause: error)
-        case .SQLITE_BUSY, .SQLITE_LOCKED:
+        // PROTOCOL: a hundred tries to begin reading the log, each in somebody's way.
+        case .SQLITE_BUSY, .SQLITE_LOCKED, .SQLITE_PROTOCOL:
             WorkflowError(
                 .storeBusy, "another process kept the store \(path) locked for too long: try again when it is done",
                 cause: error)

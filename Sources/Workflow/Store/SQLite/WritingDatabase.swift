@@ -28,8 +28,8 @@ final class WritingDatabase {
         queue = try DatabaseQueue(path: configuration.path, configuration: Self.settings(configuration))
         (session, log) = try queue.inDatabase { db in
             // GRDB's set-up of the write-ahead log leaves NORMAL behind, which loses commits at a power cut.
-            try db.execute(sql: "PRAGMA synchronous = FULL")
-            try Self.verify(db)
+            try db.execute(sql: "PRAGMA synchronous = \(configuration.synchronous.rawValue)")
+            try Self.verify(db, configuration.synchronous)
             try SchemaMigration.migrate(db)
             let session = try WriteSession(db, rewrite: configuration.rewrite)
             return (session, try WriteAheadLog(db, limit: configuration.walLimit))
@@ -122,9 +122,10 @@ final class WritingDatabase {
     }
 
     /// Reads back what durability hangs on.
-    static func verify(_ db: Database) throws {
+    static func verify(_ db: Database, _ synchronous: StoreConfiguration.Synchronous = .full) throws {
         let expected: [(pragma: String, value: String)] = [
-            ("synchronous", "2"), ("journal_mode", "wal"), ("wal_autocheckpoint", "0"), ("foreign_keys", "1"),
+            ("synchronous", "\(synchronous.rawValue)"), ("journal_mode", "wal"), ("wal_autocheckpoint", "0"),
+            ("foreign_keys", "1"),
         ]
         for (pragma, value) in expected {
             let actual = try text(of: pragma, db)
