@@ -178,8 +178,8 @@ struct DiskFaultScenario {
             outcome.defects.append("\(name) happened \(world.count(name)) times")
         }
         guard let store = engine.core.store as? SQLiteStore else { throw Glitch(what: "the store") }
-        let report = try await store.writer.perform { db in
-            try String.fetchAll(db, sql: "PRAGMA integrity_check")
+        let report = try await store.writer.perform { session in
+            try String.fetchAll(session.db, sql: "PRAGMA integrity_check")
         }
         if report != ["ok"] { outcome.defects += report }
     }

@@ -20,10 +20,10 @@ struct MigrationFaultTests {
 
     private static func schema(_ engine: Engine) async throws -> [String] {
         let store = try #require(engine.core.store as? SQLiteStore)
-        return try await store.writer.perform { db in
-            try String.fetchAll(db, sql: "SELECT type || name || coalesce(sql, '') FROM sqlite_master ORDER BY 1")
-                + String.fetchAll(db, sql: "SELECT identifier FROM workflow_migrations ORDER BY position")
-                + String.fetchAll(db, sql: "PRAGMA integrity_check")
+        return try await store.writer.perform { session in
+            try String.fetchAll(session.db, sql: "SELECT type || name || coalesce(sql, '') FROM sqlite_master ORDER BY 1")
+                + String.fetchAll(session.db, sql: "SELECT identifier FROM workflow_migrations ORDER BY position")
+                + String.fetchAll(session.db, sql: "PRAGMA integrity_check")
         }
     }
 

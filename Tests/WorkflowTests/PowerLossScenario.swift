@@ -229,9 +229,9 @@ struct PowerLossScenario {
 
     private static func damage(_ engine: Engine) async throws -> [String] {
         guard let store = engine.core.store as? SQLiteStore else { return ["no SQLite store"] }
-        return try await store.writer.perform { db in
-            let report = try String.fetchAll(db, sql: "PRAGMA integrity_check")
-            let orphans = try Row.fetchAll(db, sql: "PRAGMA foreign_key_check")
+        return try await store.writer.perform { session in
+            let report = try String.fetchAll(session.db, sql: "PRAGMA integrity_check")
+            let orphans = try Row.fetchAll(session.db, sql: "PRAGMA foreign_key_check")
             return report.filter { $0 != "ok" } + orphans.map { "orphan: \($0)" }
         }
     }
