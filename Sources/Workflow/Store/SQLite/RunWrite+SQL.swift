@@ -230,7 +230,14 @@ struct RunWriter {
             let isKnown = try Bool.fetchOne(
                 db, sql: "SELECT EXISTS (SELECT 1 FROM events WHERE run_id = ? AND dedup_key = ?)",
                 arguments: [run.description, key])
-            if isKnown == true { return }
+            if isKnown == true {
+                // Nothing is added, but a stale writer has to learn here too that it is one.
+                let isCurrent = try Bool.fetchOne(
+                    db, sql: "SELECT EXISTS (SELECT 1 FROM runs WHERE id = ? AND epoch = ?)",
+                    arguments: [run.description, epoch])
+                guard isCurrent == true else { throw try refusal() }
+                return
+            }
         }
         try change(
             """

@@ -14,17 +14,20 @@ extension SQLiteStore {
         completion: @escaping @Sendable (Result<Creation, any Error>) -> Void
     ) {
         let existing = Slot<RunRecord>()
+        let isTaken = Slot<Bool>()
         writer.submit(
             SQLiteWriter.Operation(urgency: urgency) { [self] db in
                 guard try locks.take(run.id) else {
                     throw WorkflowError(.runHeld(by: nil), "the new run id \(run.id) is in use: start again")
                 }
+                isTaken.value = true
                 guard try !insert(run, owner, db) else { return }
                 locks.letGo(run.id, removing: true)
                 existing.value = try find(run, db)
             } completion: { [self] error in
                 if let error {
-                    locks.letGo(run.id, removing: true)
+                    // Only the lock taken above: if the id was in use, the lock is that run's.
+                    if isTaken.value == true { locks.letGo(run.id, removing: true) }
                     completion(.failure(error))
                 } else if let record = existing.value {
                     completion(.success(.existing(record)))
@@ -39,16 +42,18 @@ extension SQLiteStore {
         try db.execute(
             sql: """
                 INSERT INTO runs (
-                    id, workflow, version, input, input_hash, dedup_key, status, epoch, owner, labels,
+                    id, workflow, version, input, input_hash, dedup_key, status, epoch, owner, deadline_at, labels,
                     created_at, updated_at)
-                VALUES (:id, :workflow, :version, :input, :hash, :dedup, 'running', 1, :owner, :labels, :now, :now)
+                VALUES (:id, :workflow, :version, :input, :hash, :dedup, 'running', 1, :owner, :deadline, :labels,
+                    :now, :now)
                 ON CONFLICT (workflow, dedup_key)
                     WHERE dedup_key IS NOT NULL AND status NOT IN ('failed', 'cancelled') DO NOTHING
                 """,
             arguments: [
                 "id": run.id.description, "workflow": run.workflow, "version": run.version, "input": run.input,
                 "hash": run.inputHash, "dedup": run.dedupKey, "owner": Payload.text(of: owner),
-                "labels": Payload.text(of: run.labels), "now": now.milliseconds,
+                "deadline": run.deadlineAt?.milliseconds, "labels": Payload.text(of: run.labels),
+                "now": now.milliseconds,
             ])
         guard db.changesCount == 1 else { return false }
         try db.execute(
