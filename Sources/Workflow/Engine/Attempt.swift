@@ -55,6 +55,19 @@ final class Attempt<Output: Sendable>: Sendable {
         return await ending.value()
     }
 
+    /// Gives the attempt up, as at its deadline, once it has been silent for too long.
+    func watch(_ heartbeat: Heartbeat, _ clock: any EngineClock) {
+        adopt(
+            Task { [self] in
+                do {
+                    try await heartbeat.untilMissed(clock)
+                } catch {
+                    return  // the body was faster
+                }
+                expire()
+            })
+    }
+
     /// Cancels the body's task and gives it the grace period to end.
     func cancel() {
         let isNew = state.withLock { state in

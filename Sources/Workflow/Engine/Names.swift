@@ -2,7 +2,8 @@
 enum Names {
     static func check(_ name: String, what: String) throws {
         let bytes = name.utf8
-        guard !bytes.isEmpty, bytes.count <= 200, bytes.allSatisfy({ $0 >= 0x20 && $0 != 0x7f }) else {
+        let isPrintable = name.unicodeScalars.allSatisfy { $0.properties.generalCategory != .control }
+        guard !bytes.isEmpty, bytes.count <= 200, isPrintable else {
             throw WorkflowError(
                 .invalidName,
                 "a \(what) name has 1 to 200 bytes and no control characters; this one has \(bytes.count) bytes: "

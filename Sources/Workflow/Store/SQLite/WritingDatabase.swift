@@ -19,6 +19,7 @@ struct WritingDatabase: Sendable {
 
     static func open(_ configuration: StoreConfiguration, _ metrics: StoreMetrics) throws -> WritingDatabase {
         try prepareFile(configuration.path)
+        try LockProof.check(configuration.path + ".commit.lock")
         let gate = try FileLock.open(configuration.path + ".commit.lock")
         // GRDB makes a small commit when it finds the log empty, so opening counts as a commit.
         guard gate.lock(.shared, patience: configuration.busyTimeout) else { throw StoreErrors.busy(configuration) }
