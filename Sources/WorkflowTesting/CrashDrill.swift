@@ -44,6 +44,7 @@ public struct CrashDrill<W: WorkflowDefinition, World: Sendable>: Sendable {
     }
 
     private let input: W.Input
+    private let timeout: Duration?
     private let configuration: EngineConfiguration
     private let makeWorld: @Sendable () -> World
     private let makeWorkflow: @Sendable (World) -> W
@@ -52,14 +53,16 @@ public struct CrashDrill<W: WorkflowDefinition, World: Sendable>: Sendable {
     ///
     /// - Parameters:
     ///   - input: what each run is started with.
+    ///   - timeout: how long each run may take, by the clock of the configuration.
     ///   - configuration: of the engines. Its probe is replaced; give it a ``ManualClock`` whose sleeps pass.
     ///   - makeWorld: makes the outside of one scenario.
     ///   - makeWorkflow: makes the workflow that works on that outside.
     public init(
-        input: W.Input, configuration: EngineConfiguration,
+        input: W.Input, timeout: Duration? = nil, configuration: EngineConfiguration,
         makeWorld: @escaping @Sendable () -> World, makeWorkflow: @escaping @Sendable (World) -> W
     ) {
         self.input = input
+        self.timeout = timeout
         self.configuration = configuration
         self.makeWorld = makeWorld
         self.makeWorkflow = makeWorkflow
@@ -126,7 +129,7 @@ public struct CrashDrill<W: WorkflowDefinition, World: Sendable>: Sendable {
 
     private func takeUp(_ engine: Engine, _ workflow: W) async throws -> RunHandle<W.Output>? {
         guard let run = try await engine.runs(RunQuery()).first else {
-            return try await engine.start(workflow, input: input)
+            return try await engine.start(workflow, input: input, timeout: timeout)
         }
         if run.recordedStatus.isFinished { return nil }
         return try await engine.resume(run.id, as: workflow)

@@ -19,6 +19,13 @@ struct DiskWorld: Sendable {
         let text = (try? String(contentsOfFile: directory + "/effects", encoding: .utf8)) ?? ""
         return text.split(separator: "\n").contains { $0 == name }
     }
+
+    /// Waits until the test has made a file.
+    func untilThere(_ name: String) async throws {
+        while !FileManager.default.fileExists(atPath: "\(directory)/\(name)") {
+            try await Task.sleep(for: .milliseconds(2))
+        }
+    }
 }
 
 struct DiskBox: DurableResource {
@@ -87,7 +94,7 @@ struct Disk: WorkflowDefinition {
     }
 }
 
-/// Holds a box until it is cancelled or killed.
+/// Holds a box until the test says go, or it is cancelled or killed.
 struct Holding: WorkflowDefinition {
     static let name = "holding"
     static let version = 1
@@ -95,11 +102,42 @@ struct Holding: WorkflowDefinition {
 
     func run(_ input: Int, in run: RunContext) async throws -> Int {
         try await run.withResource(DiskBox(world: world), named: "box") { run, _ in
-            try await run.step("wait") { [world] step in
+            let attempt = try await run.step("wait") { [world] step in
                 try world.effect("wait")
-                if step.attempt == 1 { try await Task.sleep(for: .seconds(600)) }
+                if step.attempt == 1 {
+                    try await world.untilThere("go")
+                    try await step.report(1)
+                }
                 return step.attempt
             }
+            return try await run.step("after") { [world] _ in
+                try world.effect("after")
+                return attempt
+            }
         }
+    }
+}
+
+/// Steps that mark in the world when their bodies begin and end, and in which process.
+struct Marked: WorkflowDefinition {
+    static let name = "marked"
+    static let version = 1
+    let world: DiskWorld
+
+    func run(_ input: Int, in run: RunContext) async throws -> Int {
+        for index in 0..<input {
+            let name = "part[\(index)]"
+            try await run.step(
+                name, inDoubt: .verify { [world] _ in world.has("effect \(name)") ? .done(index) : .notDone }
+            ) { [world] step in
+                try world.effect("begin \(name) \(step.attempt) \(getpid())")
+                if index == 0 { try await world.untilThere("go") }
+                try await Task.sleep(for: .milliseconds(3))
+                try world.effect("effect \(name)")
+                try world.effect("end \(name) \(step.attempt) \(getpid())")
+                return index
+            }
+        }
+        return input
     }
 }

@@ -22,8 +22,11 @@ final class Child: Sendable {
     }
 
     /// Starts the child; its standard output goes to a file.
+    ///
+    /// - Parameter tool: a program and its arguments that starts the child in our place.
     static func start(
-        _ mode: String, database: String, world: String, environment: [String: String] = [:]
+        _ mode: String, database: String, world: String, count: Int = 1, environment: [String: String] = [:],
+        under tool: [String] = []
     ) throws -> Child {
         let output = "\(world)/output-\(UUID().uuidString)"
         var actions = posix_spawn_file_actions_t()
@@ -31,12 +34,13 @@ final class Child: Sendable {
         defer { posix_spawn_file_actions_destroy(&actions) }
         posix_spawn_file_actions_addopen(&actions, 1, output, O_WRONLY | O_CREAT, 0o600)
         let all = ProcessInfo.processInfo.environment.merging(environment) { $1 }.map { "\($0)=\($1)" }
-        var argv = copies([executable, mode, database, world])
+        let command = tool + [executable, mode, database, world, "\(count)"]
+        var argv = copies(command)
         var envp = copies(all)
         defer { for pointer in argv + envp { free(pointer) } }
         var pid: pid_t = 0
-        let code = posix_spawn(&pid, executable, &actions, nil, &argv, &envp)
-        try #require(code == 0, "posix_spawn \(executable): \(String(cString: strerror(code)))")
+        let code = posix_spawnp(&pid, command[0], &actions, nil, &argv, &envp)
+        try #require(code == 0, "posix_spawn \(command[0]): \(String(cString: strerror(code)))")
         return Child(pid: pid, output: output)
     }
 
@@ -54,6 +58,15 @@ final class Child: Sendable {
     func send(_ signal: Int32) {
         isOver.withLock { isOver in
             if !isOver { kill(pid, signal) }
+        }
+    }
+
+    /// Stops the child, and returns once the kernel has stopped every thread of it.
+    func stop() async throws {
+        send(SIGSTOP)
+        try await until {
+            let text = (try? String(contentsOfFile: "/proc/\(pid)/stat", encoding: .utf8)) ?? ""
+            return text.split(separator: ")").last?.first { $0 != " " } == "T"
         }
     }
 

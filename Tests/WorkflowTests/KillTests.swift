@@ -1,139 +1,112 @@
 import Foundation
 import Glibc
 import Testing
-import Workflow
-import WorkflowTesting
 
 @Suite("Real processes, really killed")
 struct KillTests {
-    /// A database and an outside for one story.
-    private static func use<T>(_ body: (_ database: String, _ world: String) async throws -> T) async throws -> T {
-        try await TemporaryStore.use { store in
-            let world = store.directory + "/world"
-            try FileManager.default.createDirectory(atPath: world, withIntermediateDirectories: false)
-            return try await body(store.path, world)
-        }
-    }
-
-    private static func effects(_ world: String) -> [String: Int] {
-        let text = (try? String(contentsOfFile: world + "/effects", encoding: .utf8)) ?? ""
-        return Dictionary(text.split(separator: "\n").map { (String($0), 1) }, uniquingKeysWith: +)
-    }
-
-    private static func boxes(_ world: String) throws -> [String] {
-        try FileManager.default.contentsOfDirectory(atPath: world).filter { $0.hasPrefix("box-") }
-    }
-
-    /// What is wrong after a run that was killed some times and then finished.
-    private static func defects(_ database: String, _ world: String, kills: Int) async throws -> [String] {
-        var defects: [String] = []
-        let engine = try await Engine(store: .sqlite(path: database), configuration: testConfiguration())
-        let runs = try await engine.runs()
-        if runs.map(\.output) != ["43"] { defects.append("the runs are \(runs)") }
-        let open = try await engine.resources(states: [.intended, .held, .releasing])
-        if !open.isEmpty { defects.append("open in the ledger: \(open)") }
-        await engine.shutdown()
-        let boxes = try boxes(world)
-        if !boxes.isEmpty { defects.append("left behind: \(boxes)") }
-        let effects = effects(world)
-        if effects["register"] != 1 { defects.append("registered \(effects["register"] ?? 0) times") }
-        for name in ["prepare", "pull", "report"] where !(1...(1 + kills)).contains(effects[name] ?? 0) {
-            defects.append("\(name) happened \(effects[name] ?? 0) times with \(kills) kills")
-        }
-        return defects
-    }
-
     @Test("SIGKILL at every crash point of a process, then a new process finishes")
     func everyPoint() async throws {
-        let points = try await Self.use { database, world in
-            let child = try Child.start("run", database: database, world: world, environment: ["TRACE": "1"])
+        let points = try await KillStory.use { story in
+            let child = try story.start("run", environment: ["TRACE": "1"])
             #expect(try await child.end() == (nil, 0))
-            #expect(try await Self.defects(database, world, kills: 0) == [])
+            #expect(try await story.defects(kills: 0) == [])
             return child.printed.filter { $0.hasPrefix("passed ") }.map { String($0.dropFirst(7)) }
         }
         print("killed at \(points.count) points")
         #expect(points.count >= 40)
         for point in points {
-            try await Self.use { database, world in
-                let victim = try Child.start("run", database: database, world: world, environment: ["CRASH_AT": point])
+            try await KillStory.use { story in
+                let victim = try story.start("run", environment: ["CRASH_AT": point])
                 #expect(try await victim.end().signal == SIGKILL, "\(point) was not passed")
-                let finisher = try Child.start("run", database: database, world: world)
+                let finisher = try story.start("run")
                 #expect(try await finisher.end() == (nil, 0), "after \(point)")
-                #expect(try await Self.defects(database, world, kills: 1) == [], "after \(point)")
+                #expect(try await story.defects(kills: 1) == [], "after \(point)")
             }
         }
     }
 
     @Test("SIGKILL at random moments until a process gets through")
     func randomMoments() async throws {
-        var kills = 0
-        for _ in 0..<8 {
-            try await Self.use { database, world in
-                var killed = 0
-                while true {
-                    let child = try Child.start("run", database: database, world: world)
-                    // The later ones get more time, so that the story ends.
-                    let delay = Int.random(in: 0...(40 + killed * 20))
-                    print("kill after \(delay) ms")
-                    try await Task.sleep(for: .milliseconds(delay))
-                    child.send(SIGKILL)
-                    let end = try await child.end()
-                    if end.signal == nil {
-                        #expect(end.status == 0)
-                        break
+        let goal = TestSize.isLong ? 10_000 : 300
+        let seed = TestSize.seed("kills")
+        // Two lines of stories, one a core.
+        let results = try await withThrowingTaskGroup(of: (kills: Int, stories: Int).self) { group in
+            for line in 0...1 {
+                group.addTask {
+                    var random = SplitMix64(seed: seed &+ UInt64(line))
+                    var kills = 0
+                    var stories = 0
+                    while kills < goal / 2 {
+                        kills += try await Self.killUntilThrough(&random)
+                        stories += 1
                     }
-                    killed += 1
-                }
-                #expect(try await Self.defects(database, world, kills: killed) == [])
-                kills += killed
-            }
-        }
-        print("killed \(kills) times")
-    }
-
-    @Test("a living process holds its run, stopped or not; a killed one lets go at once")
-    func holder() async throws {
-        try await Self.use { database, world in
-            let child = try Child.start("hold", database: database, world: world)
-            let id = try #require(RunID(try await child.line("holding ")))
-            try await until { Self.effects(world)["wait"] != nil }
-            let engine = try await Engine(store: .sqlite(path: database), configuration: testConfiguration())
-            let workflow = Script { _, _ in 1 }
-            for signal in [SIGCONT, SIGSTOP] {
-                child.send(signal)
-                #expect(try await engine.run(id)?.status == .running)
-                #expect(try await engine.withAbandonedRun(id) { _ in true } == nil)
-                do {
-                    _ = try await engine.decide(id, step: "wait", .runAgain)
-                    Issue.record("the run was not held")
-                } catch let error as WorkflowError {
-                    guard case .runHeld(let owner?) = error.code else { throw error }
-                    #expect(owner.pid == child.pid && owner.description == "child")
+                    return (kills, stories)
                 }
             }
-            child.send(SIGKILL)
-            #expect(try await child.end().signal == SIGKILL)
-            #expect(try await engine.run(id)?.status == .interrupted)
-            #expect(await code { _ = try await engine.resume(id, as: workflow) } == .versionMismatch)
-            #expect(try await engine.withAbandonedRun(id) { $0.resources.map(\.state) } == [.held])
-            await engine.shutdown()
+            return try await group.reduce(into: []) { $0.append($1) }
         }
+        let (kills, stories) = results.reduce((0, 0)) { ($0.0 + $1.kills, $0.1 + $1.stories) }
+        print("killed \(kills) times in \(stories) runs")
+        #expect(kills >= goal)
     }
 
-    @Test("a cancellation reaches the process that holds the run, which releases and ends it")
-    func cancellation() async throws {
-        try await Self.use { database, world in
-            let child = try Child.start("hold", database: database, world: world)
-            let id = try #require(RunID(try await child.line("holding ")))
-            try await until { Self.effects(world)["wait"] != nil }
-            #expect(try Self.boxes(world).count == 1)
-            let engine = try await Engine(store: .sqlite(path: database), configuration: testConfiguration())
-            #expect(try await engine.cancel(id))
-            #expect(try await child.end() == (nil, 0))
-            #expect(child.printed.last == "cancelled")
-            #expect(try await engine.run(id)?.status == .cancelled)
-            #expect(try Self.boxes(world) == [])
-            await engine.shutdown()
+    /// - Returns: how many processes were killed before one got through.
+    private static func killUntilThrough(_ random: inout SplitMix64) async throws -> Int {
+        var delays: [Int] = []
+        var isOver = false
+        var draws = random
+        try await KillStory.use { story in
+            while !isOver {
+                let child = try story.start("run")
+                // The later ones get more time, so that the story ends.
+                let delay = draws.number(0...(40_000 + delays.count * 2_000))
+                try await Task.sleep(for: .microseconds(delay))
+                child.send(SIGKILL)
+                let end = try await child.end()
+                if end.signal == nil {
+                    #expect(end.status == 0, "after kills at \(delays) µs: \(child.printed)")
+                    isOver = true
+                } else {
+                    delays.append(delay)
+                }
+            }
+            #expect(try await story.defects(kills: delays.count) == [], "after kills at \(delays) µs")
         }
+        random = draws
+        return delays.count
+    }
+
+    @Test("several processes share the runs of a store, and whichever die, the others and their successors finish")
+    func several() async throws {
+        let goal = TestSize.isLong ? 2_000 : 60
+        var random = SplitMix64(seed: TestSize.seed("kills of several"))
+        var total = 0
+        var stories = 0
+        while total < goal {
+            stories += 1
+            let parts = 5
+            total += try await KillStory.use { story in
+                for part in 0..<parts {
+                    try FileManager.default.createDirectory(
+                        atPath: "\(story.world)/\(part)", withIntermediateDirectories: false)
+                }
+                var kills = 0
+                var children = try (0..<3).map { _ in try story.start("work", count: parts) }
+                for _ in 0..<12 {
+                    try await Task.sleep(for: .microseconds(random.number(0...50_000)))
+                    let index = random.number(0...2)
+                    children[index].send(SIGKILL)
+                    let end = try await children[index].end()
+                    if end.signal != nil { kills += 1 }
+                    children[index] = try story.start("work", count: parts)
+                }
+                for child in children {
+                    #expect(try await child.end() == (nil, 0), "\(child.printed)")
+                }
+                #expect(try await story.defects(parts: parts, kills: kills) == [], "after \(kills) kills")
+                return kills
+            }
+        }
+        print("killed \(total) of several processes in \(stories) stories")
     }
 }

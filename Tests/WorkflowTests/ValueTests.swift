@@ -74,6 +74,13 @@ struct ValueTests {
         }
         let isCancelledLate = phase.cancel()
         #expect(!isCancelledLate)
+
+        var late = RunPhase.running
+        let id = RunID(time: Date())
+        let isPast = late.cancel(.deadlinePassed(id, Timestamp(milliseconds: 5)))
+        let isCancelledToo = late.cancel()
+        #expect(isPast && !isCancelledToo)
+        #expect(late.objection(to: .effect)?.code == .deadlinePassed && late.objection(to: .release) == nil)
     }
 
     @Test("a run sleeps when nothing but sleeps is under way, until the first of them ends")
@@ -105,10 +112,10 @@ struct ValueTests {
 
     @Test("names must be short and printable")
     func names() {
-        for good in ["a", "layer[3]", "é 🙂", String(repeating: "x", count: 200)] {
+        for good in ["a", "layer[3]", "é 🙂", "\u{a0}", String(repeating: "x", count: 200)] {
             #expect(throws: Never.self) { try Names.check(good, what: "step") }
         }
-        for bad in ["", "a\nb", "a\u{7f}", String(repeating: "x", count: 201)] {
+        for bad in ["", "a\nb", "a\u{7f}", "a\u{80}", "\u{9f}", String(repeating: "x", count: 201)] {
             #expect(throws: WorkflowError.self) { try Names.check(bad, what: "step") }
         }
         #expect(throws: WorkflowError.self) { try Names.checkEvent("run.mine") }

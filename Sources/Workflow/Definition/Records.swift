@@ -62,6 +62,8 @@ public struct RunRecord: Sendable, Hashable, Identifiable {
     public let owner: RunOwner?
     /// When its sleep ends.
     public let wakeAt: Date?
+    /// When it has to be over; `nil` without a limit.
+    public let deadlineAt: Date?
     /// When somebody asked for its cancellation.
     public let cancelRequestedAt: Date?
     /// The output as JSON, once it succeeded.
@@ -72,7 +74,7 @@ public struct RunRecord: Sendable, Hashable, Identifiable {
     public let labels: [String: String]
     /// When it was started.
     public let createdAt: Date
-    /// When its row last changed.
+    /// When its row last changed. A claim that only raises the epoch does not count.
     public let updatedAt: Date
     /// When it ended.
     public let finishedAt: Date?

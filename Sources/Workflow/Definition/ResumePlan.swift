@@ -58,6 +58,8 @@ public struct ResumePlan: Sendable, Hashable {
     public let resources: [Resource]
     /// Whether the run was asked to cancel: a resume then only releases.
     public let isCancelRequested: Bool
+    /// Whether the run is past its deadline: a resume then only releases, and the run fails.
+    public let isPastDeadline: Bool
 
     /// The steps that would hold the run.
     public var undecided: [Step] { steps.filter { $0.action == .ask } }

@@ -3,7 +3,8 @@ public import Logging
 /// A run, seen by its workflow: the way to take steps, own resources and sleep.
 ///
 /// It may be used from concurrent child tasks. Names of steps, sleeps and resources are unique in a run; a loop indexes
-/// them (`"layer[3]"`).
+/// them (`"layer[3]"`). It is of no use after the workflow has returned, nor that of a resource after its scope was left:
+/// then everything throws ``WorkflowError/Code/outsideRun`` or ``WorkflowError/Code/outsideScope``.
 public struct RunContext: Sendable {
     /// The run.
     public let id: RunID
@@ -31,6 +32,8 @@ public struct RunContext: Sendable {
     ///     ``WorkflowError/Code/stepInputChanged``. Never a secret: it is stored.
     ///   - retry: how failed attempts are repeated.
     ///   - timeout: how long one attempt may take; its task is then cancelled and a late result is discarded.
+    ///   - heartbeat: how long one attempt may go on without a ``StepContext/report(_:)`` before it is given up as at
+    ///     its timeout.
     ///   - inDoubt: what happens after an intent without an outcome.
     ///   - body: the effect. It runs in a task of its own that is cancelled on timeout, interruption and cancellation.
     /// - Throws: ``StepFailure`` when the step failed for good, the same in the process where it happened and in later
@@ -41,6 +44,7 @@ public struct RunContext: Sendable {
         input: (any Encodable & Sendable)? = nil,
         retry: RetryPolicy = .default,
         timeout: Duration? = nil,
+        heartbeat: Duration? = nil,
         inDoubt: InDoubtPolicy<Output> = .retry,
         _ body: @escaping @Sendable (StepContext) async throws -> Output
     ) async throws -> Output {
@@ -49,22 +53,25 @@ public struct RunContext: Sendable {
             StepOutput(text: try execution.encode(value, what: "the output of step '\(name)'"), value: value)
         }
         let step = StepDefinition(
-            name: name, input: input, retry: retry, timeout: timeout, inDoubt: inDoubt.map(erase))
+            name: name, input: input, retry: retry, timeout: timeout, heartbeat: heartbeat,
+            inDoubt: inDoubt.map(erase))
         let output = try await StepExecution(step: step, scope: scope, execution: execution)
             .output { try erase(try await body($0)) }
         if let value = output.value as? Output { return value }
         return try execution.decode(output.text, ofStep: name)
     }
 
-    /// Takes a named step that returns nothing. See ``step(_:input:retry:timeout:inDoubt:_:)``.
+    /// Takes a named step that returns nothing. See ``step(_:input:retry:timeout:heartbeat:inDoubt:_:)``.
     public func step(
         _ name: String,
         input: (any Encodable & Sendable)? = nil,
         retry: RetryPolicy = .default,
         timeout: Duration? = nil,
+        heartbeat: Duration? = nil,
         _ body: @escaping @Sendable (StepContext) async throws -> Void
     ) async throws {
-        _ = try await step(name, input: input, retry: retry, timeout: timeout) { context -> Done in
+        _ = try await step(name, input: input, retry: retry, timeout: timeout, heartbeat: heartbeat) {
+            context -> Done in
             try await body(context)
             return Done()
         }
@@ -89,7 +96,8 @@ public struct RunContext: Sendable {
         try await ResourceScope(resource: resource, name: name, outer: scope, execution: execution).value(of: body)
     }
 
-    /// Sleeps durably: the due time is recorded once, and a resumed run waits only for what is left of it.
+    /// Sleeps durably: the due time is recorded once, and a resumed run waits only for what is left of it. A duration
+    /// of zero or less is over at once.
     public func sleep(_ name: String, for duration: Duration) async throws {
         try await SleepExecution(name: name, duration: duration, scope: scope, execution: execution).sleep()
     }

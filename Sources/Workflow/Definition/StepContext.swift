@@ -28,8 +28,10 @@ public struct StepContext: Sendable {
     /// Writes are throttled: the last report reaches the disk within about a second, and always when the attempt fails
     /// or is interrupted. After a crash the next attempt may see an earlier report.
     ///
-    /// - Throws: ``WorkflowError`` when the run was interrupted, cancelled or taken over, or when the JSON is over the
-    ///   payload limit. A body does well to let it through.
+    /// With a `heartbeat` each report says that the attempt is alive.
+    ///
+    /// - Throws: ``WorkflowError`` when the run was interrupted, cancelled or taken over, when the attempt is over
+    ///   (`outsideStep`), or when the JSON is over the payload limit. A body does well to let it through.
     public func report(_ progress: some Codable & Sendable) async throws {
         try self.progress.report(progress)
     }

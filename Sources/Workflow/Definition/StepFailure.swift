@@ -1,4 +1,4 @@
-/// A step failed for good. Thrown by ``RunContext/step(_:input:retry:timeout:inDoubt:_:)``, in the process in which it
+/// A step failed for good. Thrown by ``RunContext/step(_:input:retry:timeout:heartbeat:inDoubt:_:)``, in the process in which it
 /// happened just as in every later one.
 public struct StepFailure: RetryClassifying, Hashable, CustomStringConvertible {
     /// The step's name.
@@ -24,7 +24,7 @@ public struct Failure: Sendable, Hashable, Codable {
     public enum Kind: String, Sendable, Hashable, Codable {
         /// An error was thrown.
         case error
-        /// The attempt met its timeout.
+        /// The attempt met its timeout or missed its heartbeat, or the run met its deadline.
         case timeout
         /// The run was cancelled.
         case cancelled

@@ -26,6 +26,16 @@ public struct WorkflowError: RetryClassifying, CustomStringConvertible {
         case duplicateName
         /// A name is empty, too long, or holds control characters.
         case invalidName
+        /// A timeout or another limit of time is not more than zero.
+        case invalidDuration
+        /// The run's context was used after its workflow had returned.
+        case outsideRun
+        /// The context of a resource was used after its scope was left.
+        case outsideScope
+        /// An attempt reported after it was over.
+        case outsideStep
+        /// The run took longer than it was given when it was started: what it owns is released and it fails.
+        case deadlinePassed
         /// A payload is over the limit of ``EngineConfiguration/payloadLimit``.
         case payloadTooLarge
         /// A value cannot be encoded as JSON, or recorded JSON does not decode.
@@ -38,6 +48,8 @@ public struct WorkflowError: RetryClassifying, CustomStringConvertible {
         case resourceUnavailable
         /// The run failed.
         case runFailed(Failure)
+        /// The file system of the store does not keep locks, so runs could not be held.
+        case locksNotKept
         /// The store was written by a newer version of this program.
         case storeNewerThanProgram
         /// The store's directory or file cannot be written.

@@ -40,9 +40,10 @@ final class Attempt<Output: Sendable>: Sendable {
                 end(.threw(error))
             }
         }
-        // What answers without waiting for anything needs no turn of its own in the pool. With a deadline it gets one:
-        // a body that keeps its thread busy must not keep this one from seeing the deadline pass.
-        adopt(deadline == nil ? Task.immediate { await work() } : Task { await work() })
+        // What answers without waiting for anything needs no turn of its own in the pool. With a limit it gets one:
+        // a body that keeps its thread busy must not keep this one from seeing the time pass.
+        let isWatched = deadline != nil || state.withLock { !$0.tasks.isEmpty }
+        adopt(isWatched ? Task { await work() } : Task.immediate { await work() })
         if let deadline {
             adopt(
                 Task { [self] in
@@ -55,6 +56,19 @@ final class Attempt<Output: Sendable>: Sendable {
                 })
         }
         return await ending.value()
+    }
+
+    /// Gives the attempt up, as at its deadline, once it has been silent for too long.
+    func watch(_ heartbeat: Heartbeat, _ clock: any EngineClock) {
+        adopt(
+            Task { [self] in
+                do {
+                    try await heartbeat.untilMissed(clock)
+                } catch {
+                    return  // the body was faster
+                }
+                expire()
+            })
     }
 
     /// Cancels the body's task and gives it the grace period to end.

@@ -22,7 +22,11 @@ extension Engine {
     ///   - keep: the newest so many finished runs stay whatever their age.
     /// - Returns: how many runs were deleted.
     public func deleteFinishedRuns(olderThan age: Duration, keep: Int = 0) async throws -> Int {
-        try await core.store.deleteFinishedRuns(
+        guard age >= .zero else {
+            throw WorkflowError(
+                .invalidDuration, "the age \(age) of the runs to delete is negative: give zero for all of them")
+        }
+        return try await core.store.deleteFinishedRuns(
             before: Timestamp(core.clock.now()).advanced(by: .zero - age), keep: max(keep, 0))
     }
 }

@@ -10,8 +10,8 @@ public final class Engine: Sendable {
 
     /// Opens the store, makes it if it is missing, and brings its schema up to date.
     ///
-    /// - Throws: ``WorkflowError`` with `storeNewerThanProgram`, `storeNotWritable`, `storeFull`, `storeBusy`,
-    ///   `storeCorrupt` or `storeFailed`.
+    /// - Throws: ``WorkflowError`` with `storeNewerThanProgram`, `storeNotWritable`, `locksNotKept`, `storeFull`,
+    ///   `storeBusy`, `storeCorrupt` or `storeFailed`.
     public init(store: StoreConfiguration, configuration: EngineConfiguration = .init()) async throws {
         let metrics = MetricsSystem.factory
         core = EngineCore(
@@ -34,10 +34,14 @@ public final class Engine: Sendable {
     ///   - dedupKey: if an unfinished or succeeded run of the same workflow has this key, that run is returned instead
     ///     (``RunHandle/isExisting``) and nothing is started. Its input may differ: compare ``RunRecord/inputHash``.
     ///   - labels: small facts to find the run by; never a secret.
+    ///   - timeout: how long the run may take from now on, in however many processes. When that has passed, running
+    ///     bodies are cancelled, what the run owns is released, and it ends as failed with a ``Failure`` of the kind
+    ///     `timeout`. A run found by its dedup key keeps its own deadline.
     public func start<W: WorkflowDefinition>(
-        _ workflow: W, input: W.Input, dedupKey: String? = nil, labels: [String: String] = [:]
+        _ workflow: W, input: W.Input, dedupKey: String? = nil, labels: [String: String] = [:],
+        timeout: Duration? = nil
     ) async throws -> RunHandle<W.Output> {
-        try await core.start(workflow, input: input, dedupKey: dedupKey, labels: labels)
+        try await core.start(workflow, input: input, dedupKey: dedupKey, labels: labels, timeout: timeout)
     }
 
     /// Takes over a run that nobody holds and executes it from its checkpoints.

@@ -95,7 +95,8 @@ extension ResumePlan {
         self.init(
             run: run, steps: steps.map { Step(record: $0, action: .init($0, current)) },
             resources: current.map { Resource(record: $0, action: .init($0.state)) },
-            isCancelRequested: run.cancelRequestedAt != nil)
+            isCancelRequested: run.cancelRequestedAt != nil,
+            isPastDeadline: run.deadlineAt.map { $0 <= now } ?? false)
     }
 }
 

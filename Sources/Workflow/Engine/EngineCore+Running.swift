@@ -2,22 +2,24 @@ import Foundation
 
 extension EngineCore {
     func start<W: WorkflowDefinition>(
-        _ workflow: W, input: W.Input, dedupKey: String?, labels: [String: String]
+        _ workflow: W, input: W.Input, dedupKey: String?, labels: [String: String], timeout: Duration?
     ) async throws -> RunHandle<W.Output> {
         try requireOpen()
         try Names.check(W.name, what: "workflow")
         if let dedupKey { try Names.check(dedupKey, what: "dedup key") }
+        try Limits.check(timeout, what: "the timeout of the run")
         let text = try encode(input, what: "the input of workflow '\(W.name)'")
         _ = try encode(labels, what: "the labels of the run")
         let run = NewRun(
             id: configuration.makeRunID(clock.now()), workflow: W.name, version: W.version, input: text,
-            inputHash: Payload.hash(text), dedupKey: dedupKey, labels: labels)
-        let execution = RunExecution(id: run.id, workflow: W.name, epoch: 1, core: self)
+            inputHash: Payload.hash(text), dedupKey: dedupKey, labels: labels,
+            deadlineAt: timeout.map { Timestamp(clock.now()).advanced(by: $0) })
+        let execution = RunExecution(id: run.id, workflow: W.name, epoch: 1, deadline: run.deadlineAt, core: self)
         try execution.pass("run", "create", .before)
         // Without a dedup key nothing can stand in the way: the workflow begins at once and its first intent takes the
         // run's row along into one commit. With one, nothing of the workflow may run before the key is ours.
         let isAlone = dedupKey == nil
-        if isAlone { try adopt(execution) }
+        if isAlone { try adopt(execution, isNew: true) }
         let promise = Promise<Result<Creation, any Error>>()
         store.create(run, owner: owner(), urgency: isAlone ? .withNext : .now) { result in
             switch result {
@@ -35,7 +37,7 @@ extension EngineCore {
             do {
                 try execution.pass("run", "create", .after)
                 if !isAlone {
-                    try adopt(execution)
+                    try adopt(execution, isNew: true)
                     begin(execution, workflow, input)
                 }
             } catch {
@@ -72,7 +74,8 @@ extension EngineCore {
         try pass(CrashPoint(subject: "run", moment: "claim", edge: .before))
         let claimed = try await claim(id, purpose: .execution)
         let execution = RunExecution(
-            id: id, workflow: W.name, epoch: claimed.claim.epoch, core: self, steps: claimed.steps,
+            id: id, workflow: W.name, epoch: claimed.claim.epoch,
+            deadline: claimed.record.deadlineAt.map(Timestamp.init), core: self, steps: claimed.steps,
             resources: claimed.resources)
         execution.hold(claimed.claim)
         do {

@@ -75,8 +75,11 @@ final class EngineCore: Sendable {
         }
     }
 
-    func adopt(_ execution: RunExecution) throws {
+    func adopt(_ execution: RunExecution, isNew: Bool = false) throws {
         let mustPoll = try state.withLock { state in
+            guard !isNew || state.executions[execution.id] == nil else {
+                throw WorkflowError(.runHeld(by: owner()), "the new run id \(execution.id) is in use: start again")
+            }
             guard !state.isStopping else {
                 throw WorkflowError(.engineClosed, "the engine was interrupted or shut down, so it begins nothing more")
             }
@@ -88,7 +91,10 @@ final class EngineCore: Sendable {
     }
 
     func forget(_ execution: RunExecution) {
-        state.withLock { $0.executions[execution.id] = nil }
+        state.withLock { state in
+            // Once it let go of the run, another execution may have come in its place.
+            if state.executions[execution.id] === execution { state.executions[execution.id] = nil }
+        }
     }
 
     func execution(_ id: RunID) -> RunExecution? {
@@ -99,7 +105,8 @@ final class EngineCore: Sendable {
     private func pollForCancellations() async {
         while true {
             do {
-                try await Task.sleep(for: configuration.cancellationPollInterval, clock: .continuous)
+                let interval = max(configuration.cancellationPollInterval, .milliseconds(10))
+                try await Task.sleep(for: interval, clock: .continuous)
                 let goesOn = state.withLock { state in
                     if state.executions.isEmpty || state.isSevered { state.isPolling = false }
                     return state.isPolling

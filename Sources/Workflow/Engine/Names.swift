@@ -2,7 +2,11 @@
 enum Names {
     static func check(_ name: String, what: String) throws {
         let bytes = name.utf8
-        guard !bytes.isEmpty, bytes.count <= 200, bytes.allSatisfy({ $0 >= 0x20 && $0 != 0x7f }) else {
+        // Besides those of ASCII there are U+0080 to U+009F.
+        let hasControls =
+            bytes.contains { $0 < 0x20 || $0 == 0x7f }
+            || zip(bytes, bytes.dropFirst()).contains { $0 == 0xc2 && $1 < 0xa0 }
+        guard !bytes.isEmpty, bytes.count <= 200, !hasControls else {
             throw WorkflowError(
                 .invalidName,
                 "a \(what) name has 1 to 200 bytes and no control characters; this one has \(bytes.count) bytes: "

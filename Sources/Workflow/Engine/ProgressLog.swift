@@ -13,24 +13,36 @@ final class ProgressLog: Sendable {
     private let state: Mutex<State>
     private let attempt: StepAttempt
     let execution: RunExecution
+    /// `nil` if the attempt may be silent.
+    let heartbeat: Heartbeat?
 
-    init(attempt: StepAttempt, latest: String?, execution: RunExecution) {
+    init(attempt: StepAttempt, latest: String?, heartbeat: Duration? = nil, execution: RunExecution) {
         self.attempt = attempt
         self.execution = execution
+        self.heartbeat = heartbeat.map { Heartbeat(limit: $0, now: execution.now) }
         state = Mutex(State(latest: latest))
     }
 
     func report(_ progress: some Encodable) throws {
+        try execution.requireInside(nil, "a report of step '\(attempt.key)'")
         try execution.require(.effect)
+        heartbeat?.beat(at: execution.now)
         let text = try execution.encode(progress, what: "a progress report of step '\(attempt.key)'")
-        let mustSchedule = state.withLock { state in
-            guard !state.isClosed else { return false }
+        let mustSchedule = try state.withLock { state throws(WorkflowError) in
+            guard !state.isClosed else { throw outside }
             state.latest = text
             state.isDirty = true
             defer { state.isScheduled = true }
             return !state.isScheduled
         }
         if mustSchedule { schedule() }
+    }
+
+    private var outside: WorkflowError {
+        WorkflowError(
+            .outsideStep,
+            "attempt \(attempt.attempt) of step '\(attempt.key)' is over, because it returned, failed, or was given up "
+                + "at its timeout, so its report counts for nothing: end the task that reports")
     }
 
     func last<P: Decodable>(as type: P.Type) -> P? {

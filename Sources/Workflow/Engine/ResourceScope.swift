@@ -38,6 +38,7 @@ struct ResourceScope<R: DurableResource> {
 
     func value<T: Sendable>(of body: (RunContext, R.Handle) async throws -> T) async throws -> T {
         try execution.admit(name, as: .resource, in: outer)
+        try checkLimits()
         var entry = try await enterRecorded()
         while true {
             let incarnation: Incarnation
@@ -54,6 +55,7 @@ struct ResourceScope<R: DurableResource> {
             } catch {
                 result = .failure(error)
             }
+            incarnation.scope.leave()
             switch try await leave(incarnation, result.failure) {
             case .leave: return try result.get()
             case .nextGeneration:
@@ -64,6 +66,16 @@ struct ResourceScope<R: DurableResource> {
     }
 
     // MARK: - Entering
+
+    /// The run only stops: with the limits mended it can go on, and release what it has.
+    private func checkLimits() throws {
+        do {
+            try Limits.check(resource.limits.callTimeout, what: "callTimeout of resource '\(name)'")
+            try Limits.check(resource.limits.releaseTimeout, what: "releaseTimeout of resource '\(name)'")
+        } catch {
+            throw execution.halt(error)
+        }
+    }
 
     enum Entry {
         case entered(Incarnation)
@@ -158,19 +170,19 @@ struct ResourceScope<R: DurableResource> {
 
     /// The creation was begun and is not wanted any more: whatever it made is released before this throws.
     private func giveUpIfCancelled(_ key: ResourceKey, _ error: any Error) async throws {
-        let isCancelling = execution.phase.objection(to: .effect) != nil
-        guard isCancelling || Task.isCancelled else { return }
+        let objection = execution.phase.objection(to: .effect)
+        guard objection != nil || Task.isCancelled else { return }
         try await releaseWhatever(key, from: [.intended])
-        throw isCancelling ? WorkflowError.cancelled : error
+        throw objection ?? error
     }
 
     // MARK: - Adopting
 
     private func adoptOrCreate(_ entry: ResourceRecord) async throws -> Entry {
-        if execution.phase.objection(to: .effect) != nil {
+        if let objection = execution.phase.objection(to: .effect) {
             try execution.require(.release)
             try await releaseWhatever(entry.key, from: [.intended])
-            throw WorkflowError.cancelled
+            throw objection
         }
         if let found = try await adopt(entry.key) { return found }
         return try await create(entry.key, failures: entry.failures)

@@ -15,6 +15,8 @@ enum RunOutcome: Sendable {
 final class RunExecution: Sendable {
     private struct State {
         var phase = RunPhase.running
+        /// Whether the workflow returned or threw, and was not stopped before.
+        var isOver = false
         var main: Task<Void, Never>?
         var claim: (any RunClaim)?
         var cancellers: [Int: Canceller] = [:]
@@ -45,6 +47,7 @@ final class RunExecution: Sendable {
     let id: RunID
     let workflow: String
     let epoch: Int
+    let deadline: Timestamp?
     let core: EngineCore
     let logger: Logger
     let outcome = Promise<RunOutcome>()
@@ -54,12 +57,13 @@ final class RunExecution: Sendable {
     private let state = Mutex(State())
 
     init(
-        id: RunID, workflow: String, epoch: Int, core: EngineCore, steps: [StepRecord] = [],
+        id: RunID, workflow: String, epoch: Int, deadline: Timestamp?, core: EngineCore, steps: [StepRecord] = [],
         resources: [ResourceRecord] = []
     ) {
         self.id = id
         self.workflow = workflow
         self.epoch = epoch
+        self.deadline = deadline
         self.core = core
         var logger = core.configuration.logger
         logger[metadataKey: "run"] = "\(id)"
@@ -71,12 +75,16 @@ final class RunExecution: Sendable {
     var clock: any EngineClock { core.clock }
     var now: Timestamp { Timestamp(core.clock.now()) }
     var phase: RunPhase { state.withLock { $0.phase } }
+    var isOver: Bool { state.withLock { $0.isOver } }
 
     // MARK: - Life
 
     /// Executes the workflow. `work` returns the output as JSON.
     func begin(_ work: @escaping @Sendable (RunContext) async throws -> String) {
+        expireIfDue()
         let task = Task { [self] in
+            let timer = deadlineTimer()
+            defer { timer?.cancel() }
             let began = ContinuousClock.now
             core.metrics.runBegan()
             let outcome = await core.spans.run(id, of: workflow, epoch: epoch) {
@@ -86,6 +94,7 @@ final class RunExecution: Sendable {
                 } catch {
                     result = .failure(error)
                 }
+                endWork()
                 return await conclude(result)
             }
             core.metrics.runEnded(workflow, outcome: outcome.name, since: began)
@@ -105,9 +114,9 @@ final class RunExecution: Sendable {
     }
 
     /// Somebody wants the run cancelled: running bodies are, releases are not.
-    func cancel() {
+    func cancel(_ reason: WorkflowError = .cancelled) {
         let tasks = state.withLock { state -> (Task<Void, Never>?, [Canceller]) in
-            guard state.phase.cancel() else { return (nil, []) }
+            guard state.phase.cancel(reason) else { return (nil, []) }
             return (state.main, state.cancellers.values.filter { !$0.isShielded })
         }
         tasks.0?.cancel()
@@ -126,9 +135,17 @@ final class RunExecution: Sendable {
 
     /// The run has to wait for a person. A run that is being cancelled does not: it only skips what it cannot do.
     func halt(_ reason: WorkflowError) -> WorkflowError {
-        if case .cancelling = phase { return .cancelled }
+        if case .cancelling(let cause) = phase { return cause }
         stop(reason)
         return reason
+    }
+
+    /// From here on nothing may be begun through the run's contexts. A stopped run has its own answer to that.
+    private func endWork() {
+        state.withLock { state in
+            if case .stopped = state.phase { return }
+            state.isOver = true
+        }
     }
 
     private func conclude(_ result: Result<String, any Error>) async -> RunOutcome {
@@ -136,7 +153,10 @@ final class RunExecution: Sendable {
         switch (phase, result) {
         case (.stopped(let reason), _): return await leave(reason)
         case (_, .success(let output)): outcome = .succeeded(output)
-        case (.cancelling, .failure(let error)): outcome = .cancelled(cause: error)
+        case (.cancelling(let reason), .failure(let error)):
+            outcome =
+                reason.code == .deadlinePassed
+                ? .failed(Failure(deadline: reason), cause: error) : .cancelled(cause: error)
         case (.running, .failure(let error)):
             let failure = (error as? StepFailure)?.failure ?? Failure(.error, error)
             outcome = .failed(failure, cause: error)
@@ -168,6 +188,7 @@ final class RunExecution: Sendable {
     /// Throws if the act may not begin.
     func require(_ act: RunPhase.Act) throws {
         try core.requireLife()
+        if act == .effect { expireIfDue() }
         if let objection = phase.objection(to: act) { throw objection }
     }
 
@@ -178,6 +199,7 @@ final class RunExecution: Sendable {
 
     /// Takes a name in a scope.
     func admit(_ name: String, as kind: NameKind, in scope: Scope) throws {
+        try requireInside(scope, "\(kind.rawValue) '\(name)'")
         try require(.replay)
         try Names.check(name, what: kind.rawValue)
         let isNew = state.withLock { state in
@@ -204,9 +226,11 @@ final class RunExecution: Sendable {
     ///
     /// - Parameter isShielded: whether only an interruption may cancel it.
     func call<T: Sendable>(
-        until deadline: Timestamp? = nil, isShielded: Bool = false, _ body: @escaping @Sendable () async throws -> T
+        until deadline: Timestamp? = nil, heartbeat: Heartbeat? = nil, isShielded: Bool = false,
+        _ body: @escaping @Sendable () async throws -> T
     ) async -> Ending<T> {
         let attempt = Attempt<T>(grace: core.configuration.cancellationGrace)
+        if let heartbeat { attempt.watch(heartbeat, clock) }
         let token = register(Canceller(isShielded: isShielded) { attempt.cancel() })
         defer { state.withLock { $0.cancellers[token] = nil } }
         if isShielded { return await attempt.run(until: deadline, clock: clock, body) }
@@ -244,6 +268,7 @@ final class RunExecution: Sendable {
         do {
             try await core.store.commit(writes, run: id, epoch: epoch)
         } catch {
+            if isOver { throw WorkflowError.outsideRun(id, "a step or sleep") }
             throw fail(error)
         }
         // Something enqueued before may have failed alone: then what was intended here must not happen.
@@ -305,6 +330,7 @@ final class RunExecution: Sendable {
     }
 
     func emit(_ kind: String, _ payload: some Encodable, scope: Scope) async throws {
+        try requireInside(scope, "event '\(kind)'")
         try require(.replay)
         try Names.checkEvent(kind)
         let text = try encode(payload, what: "the payload of event '\(kind)'")

@@ -2,8 +2,8 @@
 enum RunPhase: Sendable {
     /// Effects may begin.
     case running
-    /// No effect may begin; what the run owns is released.
-    case cancelling
+    /// No effect may begin, for the given reason; what the run owns is released.
+    case cancelling(WorkflowError)
     /// Nothing may begin and nothing is released: somebody will come back for the run, or has it already.
     case stopped(WorkflowError)
 
@@ -21,15 +21,17 @@ enum RunPhase: Sendable {
     func objection(to act: Act) -> WorkflowError? {
         switch (self, act) {
         case (.stopped(let reason), _): reason
-        case (.cancelling, .effect): .cancelled
+        case (.cancelling(let reason), .effect): reason
         case (.cancelling, .replay), (.cancelling, .release), (.running, _): nil
         }
     }
 
+    /// The first reason stays.
+    ///
     /// - Returns: whether this changed anything.
-    mutating func cancel() -> Bool {
+    mutating func cancel(_ reason: WorkflowError = .cancelled) -> Bool {
         guard case .running = self else { return false }
-        self = .cancelling
+        self = .cancelling(reason)
         return true
     }
 
@@ -46,6 +48,12 @@ enum RunPhase: Sendable {
 extension WorkflowError {
     static var cancelled: WorkflowError {
         WorkflowError(.cancelled, "the run was cancelled")
+    }
+
+    static func deadlinePassed(_ id: RunID, _ deadline: Timestamp) -> WorkflowError {
+        WorkflowError(
+            .deadlinePassed,
+            "run \(id) was to be over by \(deadline.date) and was not, so it ends here: start a new one with more time")
     }
 
     static var interrupted: WorkflowError {

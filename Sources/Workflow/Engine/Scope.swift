@@ -13,6 +13,7 @@ final class Scope: Sendable {
         var isEnded: Bool
         var needsNextGeneration = false
         var isVerified: Bool
+        var isLeft = false
     }
 
     private let state: Mutex<State>
@@ -52,6 +53,14 @@ final class Scope: Sendable {
     static func path(outer: String, name: String, generation: Int) -> String {
         let plain = name.replacing("%", with: "%25").replacing("/", with: "%2F").replacing("#", with: "%23")
         return (outer.isEmpty ? "" : outer + "/") + "\(plain)#\(generation)"
+    }
+
+    /// The body that this scope was made for is over.
+    func leave() { state.withLock { $0.isLeft = true } }
+
+    /// The name of the innermost resource of the chain whose body is over.
+    var leftName: String? {
+        state.withLock { $0.isLeft } ? name : outer?.leftName
     }
 
     var isLost: Bool { state.withLock { $0.isLost } }

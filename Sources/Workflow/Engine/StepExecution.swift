@@ -7,6 +7,7 @@ struct StepDefinition: Sendable {
     let input: (any Encodable & Sendable)?
     let retry: RetryPolicy
     let timeout: Duration?
+    let heartbeat: Duration?
     let inDoubt: InDoubtPolicy<StepOutput>
 }
 
@@ -39,6 +40,8 @@ struct StepExecution: Sendable {
 
     func output(of body: @escaping Body) async throws -> StepOutput {
         try execution.admit(step.name, as: .step, in: scope)
+        try Limits.check(step.timeout, what: "the timeout of step '\(step.name)'")
+        try Limits.check(step.heartbeat, what: "the heartbeat of step '\(step.name)'")
         let input = try step.input.map { try execution.encode($0, what: "the input of step '\(step.name)'") }
         var record = execution.recordedSteps[step.name]
         if record?.scope != scope.path { record = nil }
@@ -160,6 +163,7 @@ struct StepExecution: Sendable {
         let context = context(ledger, deadline, log)
         try execution.pass(subject, "verify", .before)
         let ending = await execution.call(until: deadline) { try await verify(context) }
+        _ = log.close()
         try execution.pass(subject, "verify", .after)
         try execution.require(.effect)
         return ending
@@ -179,15 +183,17 @@ struct StepExecution: Sendable {
     private func attempt(
         _ body: @escaping Body, _ input: String?, _ ledger: inout AttemptLedger
     ) async throws -> StepOutput? {
+        try execution.requireInside(scope, "step '\(step.name)'")
         try execution.require(.effect)
         ledger.attempt += 1
         let deadline = step.timeout.map { execution.now.advanced(by: $0) }
         try await intend(ledger, input, deadline)
-        let log = ProgressLog(attempt: attempt(ledger), latest: ledger.progress, execution: execution)
+        let log = ProgressLog(
+            attempt: attempt(ledger), latest: ledger.progress, heartbeat: step.heartbeat, execution: execution)
         let context = context(ledger, deadline, log)
         try execution.pass(subject, "effect", .before)
         let ending = await execution.core.spans.attempt(ledger.attempt, of: step.name, run: execution.id) {
-            await execution.call(until: deadline) { try await body(context) }
+            await execution.call(until: deadline, heartbeat: log.heartbeat) { try await body(context) }
         }
         execution.core.metrics.attemptEnded(execution.workflow, step.name, outcome: ending.name)
         execution.endBody()
@@ -202,9 +208,14 @@ struct StepExecution: Sendable {
         case .timedOut:
             let failure = Failure(
                 kind: .timeout, type: "Workflow.Timeout",
-                message: "the attempt took longer than \(step.timeout ?? .zero)", step: step.name, payload: nil)
+                message: timeoutMessage(log.heartbeat), step: step.name, payload: nil)
             return try await retry(after: failure, isInDoubt: true, &ledger)
         }
+    }
+
+    private func timeoutMessage(_ heartbeat: Heartbeat?) -> String {
+        if let heartbeat, heartbeat.isMissed { return "the attempt reported nothing for \(heartbeat.limit)" }
+        return "the attempt took longer than \(step.timeout ?? .zero)"
     }
 
     private func intend(_ ledger: AttemptLedger, _ input: String?, _ deadline: Timestamp?) async throws {
@@ -236,9 +247,9 @@ struct StepExecution: Sendable {
             // The outcome is in doubt, but not by a crash.
             try end(ledger, Failure(.interrupted, error, step: step.name), state: .intended)
             throw reason
-        case .cancelling:
+        case .cancelling(let reason):
             try end(ledger, Failure(.cancelled, error, step: step.name), state: .intended)
-            throw WorkflowError.cancelled
+            throw reason
         case .running:
             break
         }

@@ -8,7 +8,7 @@ enum RunWrite: Sendable {
     case failed(StepAttempt, StepEnding)
     /// The attempt got further.
     case progress(StepAttempt, String)
-    /// The operator decided about a step in doubt, or one that waits for its next attempt.
+    /// The operator decided about a step in doubt.
     case decide(step: String, InDoubtDecision)
     /// The run works or sleeps.
     case status(RunStatus, wakeAt: Timestamp?)
@@ -118,4 +118,6 @@ struct NewRun: Sendable {
     let inputHash: String
     let dedupKey: String?
     let labels: [String: String]
+    /// When it has to be over.
+    var deadlineAt: Timestamp? = nil
 }

@@ -32,12 +32,16 @@ final class FileLock: Sendable {
     }
 
     /// Takes the lock if nobody is in the way.
-    func tryLock(_ mode: Mode) -> Bool {
+    func tryLock(_ mode: Mode) -> Bool { attempt(mode) == 0 }
+
+    /// - Returns: 0, or why the lock could not be taken: `EWOULDBLOCK` if somebody is in the way.
+    func attempt(_ mode: Mode) -> Int32 {
         descriptor.withLock { descriptor in
-            guard let descriptor else { return false }
+            guard let descriptor else { return EBADF }
             while true {
-                if flock(descriptor, (mode == .shared ? LOCK_SH : LOCK_EX) | LOCK_NB) == 0 { return true }
-                guard errno == EINTR else { return false }
+                if flock(descriptor, (mode == .shared ? LOCK_SH : LOCK_EX) | LOCK_NB) == 0 { return 0 }
+                let code = errno
+                guard code == EINTR else { return code }
             }
         }
     }

@@ -4,8 +4,8 @@ import GRDB
 /// Rows as records. A row that holds what this program never writes is an error, not a guess.
 extension RunRecord {
     static let columns = """
-        id, workflow, version, status, input, input_hash, dedup_key, epoch, owner, wake_at, cancel_requested_at,
-        output, error, labels, created_at, updated_at, finished_at
+        id, workflow, version, status, input, input_hash, dedup_key, epoch, owner, wake_at, deadline_at,
+        cancel_requested_at, output, error, labels, created_at, updated_at, finished_at
         """
 
     /// - Parameter isHeld: whether somebody holds the run; asked only for runs that are not finished.
@@ -18,6 +18,7 @@ extension RunRecord {
             status: isInterrupted ? .interrupted : recorded, recordedStatus: recorded,
             input: row["input"], inputHash: row["input_hash"], dedupKey: row["dedup_key"], epoch: row["epoch"],
             owner: try json(row, "owner"), wakeAt: date(row["wake_at"]),
+            deadlineAt: date(row["deadline_at"]),
             cancelRequestedAt: date(row["cancel_requested_at"]), output: row["output"],
             failure: try json(row, "error"), labels: try json(row, "labels") ?? [:],
             createdAt: Timestamp(milliseconds: row["created_at"]).date,

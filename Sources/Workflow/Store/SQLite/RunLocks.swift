@@ -26,7 +26,9 @@ final class RunLocks: Sendable {
         // nobody else will ever find, and have to begin again. Each round needs another process to do so.
         for _ in 0..<100 {
             let lock = try FileLock.open(path)
-            guard lock.tryLock(.exclusive) else { return false }
+            let code = lock.attempt(.exclusive)
+            if code == EWOULDBLOCK { return false }
+            guard code == 0 else { throw SystemError(call: "flock", path: path, code: code) }
             guard lock.isStill(at: path) else { continue }
             held.withLock { $0[id] = lock }
             return true

@@ -191,7 +191,13 @@ struct RunWriter {
             let isKnown = try Bool.fetchOne(
                 db, sql: "SELECT EXISTS (SELECT 1 FROM events WHERE run_no = ? AND dedup_key = ?)",
                 arguments: [no, key])
-            if isKnown == true { return }
+            if isKnown == true {
+                // Nothing is added, but a stale writer has to learn here too that it is one.
+                let isCurrent = try Bool.fetchOne(
+                    db, sql: "SELECT EXISTS (SELECT 1 FROM runs WHERE no = ? AND epoch = ?)", arguments: [no, epoch])
+                guard isCurrent == true else { throw try refusal() }
+                return
+            }
         }
         try change(.event) { statement in
             statement.bind(4, try session.sequence.next(db))

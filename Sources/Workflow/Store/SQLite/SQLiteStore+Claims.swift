@@ -26,6 +26,7 @@ extension SQLiteStore {
                 try insert(run, owner, session)
             } completion: { [self] error in
                 if let error {
+                    // Only the lock taken above: if the id was in use, the lock is that run's.
                     if isTaken.value == true { locks.letGo(run.id, removing: true) }
                     completion(.failure(error))
                 } else if let record = existing.value {
@@ -41,13 +42,14 @@ extension SQLiteStore {
         try session.db.cachedStatement(
             sql: """
                 INSERT INTO runs (
-                    no, id, workflow, version, input, input_hash, dedup_key, status, epoch, owner, labels,
-                    created_at, updated_at)
-                VALUES (?, ?, ?, ?, ?, ?, ?, 'running', 1, ?, ?, ?, ?)
+                    no, id, workflow, version, input, input_hash, dedup_key, status, epoch, owner, deadline_at,
+                    labels, created_at, updated_at)
+                VALUES (?, ?, ?, ?, ?, ?, ?, 'running', 1, ?, ?, ?, ?, ?)
                 """
         ).execute(arguments: [
             no, run.id.description, run.workflow, run.version, run.input, run.inputHash, run.dedupKey,
-            Payload.text(of: owner), Payload.text(of: run.labels), now.milliseconds, now.milliseconds,
+            Payload.text(of: owner), run.deadlineAt?.milliseconds, Payload.text(of: run.labels), now.milliseconds,
+            now.milliseconds,
         ])
         try append("run.started", run: no, session)
         session.remember(run.id, number: no)

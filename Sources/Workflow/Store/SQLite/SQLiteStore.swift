@@ -20,8 +20,7 @@ final class SQLiteStore: WorkflowStore {
         _ configuration: StoreConfiguration, clock: any EngineClock, metrics: StoreMetrics
     ) async throws -> SQLiteStore {
         var configuration = configuration
-        // The reader opens later: the working directory may have changed by then.
-        configuration.path = URL(fileURLWithPath: configuration.path).path
+        configuration.path = try StorePath.absolute(configuration.path)
         let writer = try await SQLiteWriter.open(configuration, metrics)
         return SQLiteStore(
             clock: clock, reader: SQLiteReader(configuration), writer: writer,

@@ -20,6 +20,7 @@ final class WritingDatabase {
         self.configuration = configuration
         self.metrics = metrics
         try Self.prepareFile(configuration.path)
+        try LockProof.check(configuration.path + ".commit.lock")
         let gate = try FileLock.open(configuration.path + ".commit.lock")
         self.gate = gate
         // GRDB makes a small commit when it finds the log empty, so opening counts as a commit.
