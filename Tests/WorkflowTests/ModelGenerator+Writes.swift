@@ -5,13 +5,18 @@ import Foundation
 /// Changes of a run that fit what is recorded of it, and some that do not.
 extension ModelGenerator {
     private static let stepNames = ["pull", "boot", "measure", "report"]
+    /// The name of a sleep; the others are steps.
+    private static let sleepName = "measure"
     private static let scopes = ["", "", "box#1", "box#2"]
 
     mutating func write(_ oracle: ModelOracle, _ id: RunID) -> RunWrite {
         switch random.number(0...99) {
         case ..<26: return intent(oracle, id)
         case ..<38: return .done(attempt(oracle, id), output: text())
-        case ..<46: return .failed(attempt(oracle, id), ending())
+        case ..<46:
+            let attempt = attempt(oracle, id)
+            // A sleep does not fail.
+            return attempt.key == Self.sleepName ? .progress(attempt, text()) : .failed(attempt, ending())
         case ..<52: return .progress(attempt(oracle, id), text())
         case ..<57: return decide(oracle, id)
         case ..<63:
@@ -43,18 +48,25 @@ extension ModelGenerator {
         let name = random.pick(Self.stepNames) ?? "pull"
         let known = oracle.steps[id]?.first { $0.name == name }
         var scope = known?.scope ?? random.pick(Self.scopes) ?? ""
-        var number = (known?.attempt ?? 0) + 1
         if random.chance(250) { scope = random.pick(Self.scopes) ?? "" }
-        if random.chance(150) { number = random.number(0...4) }
+        let kind: StepRecord.Kind = name == Self.sleepName ? .sleep : .step
+        // In each generation attempts are counted from 1, and a sleep has one.
+        var number = 1
+        if let known, known.scope == scope, kind == .step {
+            number = random.chance(150) ? random.number(0...4) : known.attempt + 1
+        } else if random.chance(20) {
+            number = 0
+        }
         let input = random.chance(300) ? text() : nil
         return .intent(
             StepIntent(
                 attempt: StepAttempt(key: name, scope: scope, attempt: number),
-                kind: random.chance(850) ? .step : .sleep, generation: random.number(0...3),
+                kind: kind, generation: random.number(0...3),
                 failures: random.number(0...3), crashes: random.number(0...3), idempotencyKey: "k-\(name)-\(scope)",
                 policy: random.pick([.retry, .ask, .verify]) ?? .retry, input: input,
                 inputHash: input.map(Payload.hash), progress: random.chance(300) ? text() : nil,
-                wakeAt: time(oracle), deadlineAt: time(oracle)))
+                wakeAt: kind == .sleep ? Timestamp(milliseconds: oracle.now + 500) : time(oracle),
+                deadlineAt: time(oracle)))
     }
 
     /// Mostly one that is under way.

@@ -28,14 +28,16 @@ extension ModelOracle {
         switch write {
         case .intent(let intent): return apply(intent, id)
         case .done(let attempt, let output):
-            return change(attempt, id) { step, now in
+            let refusal = change(attempt, id) { step, now in
                 step.state = .done
                 step.output = output
                 step.failure = nil
-                step.nextAttemptAt = nil
+                if step.kind == .step { step.nextAttemptAt = nil }
                 step.deadlineAt = nil
                 step.finishedAt = now
             }
+            if refusal == nil { tell("done", of: attempt.key, id) }
+            return refusal
         case .failed(let attempt, let ending):
             return change(attempt, id) { step, now in
                 step.state = ending.state
@@ -98,6 +100,7 @@ extension ModelOracle {
             deadlineAt: intent.deadlineAt?.milliseconds, startedAt: now)
         guard let index = steps[id]?.firstIndex(where: { $0.name == step.name }), let old = steps[id]?[index] else {
             steps[id, default: []].append(step)
+            tell("started", of: step.name, id)
             return nil
         }
         if old.scope == step.scope {
@@ -105,7 +108,19 @@ extension ModelOracle {
             step.startedAt = old.startedAt
         }
         steps[id]?[index] = step
+        tell("started", of: step.name, id)
         return nil
+    }
+
+    /// The log tells of every attempt that begins and of every step that is done.
+    private mutating func tell(_ what: String, of name: String, _ id: RunID) {
+        guard let step = steps[id]?.first(where: { $0.name == name }) else { return }
+        let isSleep = step.kind == .sleep
+        let until = step.nextAttemptAt.map { #"{"until":\#($0)}"# }
+        events[id, default: []].append(
+            ModelEvent(
+                at: now, kind: "\(step.kind.rawValue).\(what)", name: name, attempt: isSleep ? nil : step.attempt,
+                payload: isSleep && what == "started" ? until : nil))
     }
 
     /// Changes an attempt that is under way.
@@ -144,6 +159,7 @@ extension ModelOracle {
                 kind: .error, type: "InDoubtDecision", message: reason, step: name, payload: nil)
         }
         steps[id]?[index] = step
+        if step.state == .done { tell("done", of: name, id) }
         return nil
     }
 

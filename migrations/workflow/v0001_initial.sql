@@ -135,3 +135,17 @@ CREATE VIEW history AS
     UNION ALL
     SELECT done_seq, run_no, finished_at, 'sleep.done', key, NULL, NULL
         FROM steps WHERE kind = 'sleep' AND state = 'done';
+
+-- A step that is taken again in another generation replaces its row: what the row told of the past stays.
+CREATE TRIGGER steps_keep_replaced BEFORE UPDATE OF scope ON steps WHEN old.scope <> new.scope
+BEGIN
+    INSERT INTO events (seq, run_no, at, kind, step, attempt, payload)
+    VALUES (
+        old.begun_seq, old.run_no, old.started_at, old.kind || '.started', old.key, iif(old.kind = 'step', 1, NULL),
+        iif(old.kind = 'sleep', '{"until":' || old.next_attempt_at || '}', NULL));
+    INSERT INTO events (seq, run_no, at, kind, step, attempt)
+    SELECT
+        old.done_seq, old.run_no, old.finished_at, old.kind || '.done', old.key,
+        iif(old.kind = 'step', old.attempt, NULL)
+    WHERE old.state = 'done';
+END;

@@ -6,7 +6,6 @@ import GRDB
 /// it tries. `?1` is the run's number, `?2` the epoch, `?3` the time.
 enum RunStatement: Int, CaseIterable {
     case intent
-    case keepReplaced
     case done
     case failed
     case progress
@@ -50,17 +49,6 @@ enum RunStatement: Int, CaseIterable {
                 epoch = excluded.epoch, begun_seq = iif(scope = excluded.scope, begun_seq, excluded.begun_seq),
                 done_seq = NULL
             WHERE scope <> excluded.scope OR (state <> 'done' AND attempt < excluded.attempt)
-            """
-        // A step that is taken again in the next generation replaces its row: what the row told of the past stays.
-        case .keepReplaced:
-            """
-            INSERT INTO events (seq, run_no, at, kind, step, attempt, payload)
-            SELECT seq, run_no, at, kind, step, attempt, payload FROM history
-            WHERE run_no = ?1 AND step = ?4
-                AND seq IN (
-                    SELECT begun_seq FROM steps WHERE run_no = ?1 AND key = ?4 AND scope <> ?5
-                    UNION ALL SELECT done_seq FROM steps WHERE run_no = ?1 AND key = ?4 AND scope <> ?5)
-                AND EXISTS (SELECT 1 FROM runs WHERE no = ?1 AND \(Self.epochGuard) AND finished_at IS NULL)
             """
         case .done:
             """

@@ -59,16 +59,12 @@ struct RunWriter {
 
     /// Runs a statement that must touch exactly one row.
     private func change(_ statement: RunStatement, _ bind: (PreparedStatement) throws -> Void) throws {
-        guard try execute(statement, bind) == 1 else { throw try refusal() }
-    }
-
-    private func execute(_ statement: RunStatement, _ bind: (PreparedStatement) throws -> Void) throws -> Int {
         let prepared = try session.statements(statement, db)
         prepared.bind(1, no)
         prepared.bind(2, epoch)
         prepared.bind(3, now.milliseconds)
         try bind(prepared)
-        return try prepared.run()
+        guard try prepared.run() == 1 else { throw try refusal() }
     }
 
     /// Why no row was touched.
@@ -92,7 +88,6 @@ struct RunWriter {
 
     private func apply(_ intent: StepIntent) throws {
         let attempt = intent.attempt
-        if !attempt.scope.isEmpty { try keepReplaced(attempt) }
         try change(.intent) { statement in
             bind(attempt, to: statement)
             statement.bind(7, intent.kind.rawValue)
@@ -111,19 +106,6 @@ struct RunWriter {
         // The row itself tells of the first attempt.
         if attempt.attempt > 1 {
             try append(NewEvent("step.started", name: attempt.key, attempt: attempt.attempt))
-        }
-    }
-
-    /// A generation before this one may have taken a step of this name.
-    private func keepReplaced(_ attempt: StepAttempt) throws {
-        let isReplaced = try Bool.fetchOne(
-            try db.cachedStatement(
-                sql: "SELECT EXISTS (SELECT 1 FROM steps WHERE run_no = ? AND key = ? AND scope <> ?)"),
-            arguments: [no, attempt.key, attempt.scope])
-        guard isReplaced == true else { return }
-        _ = try execute(.keepReplaced) { statement in
-            statement.bind(4, attempt.key)
-            statement.bind(5, attempt.scope)
         }
     }
 

@@ -63,7 +63,7 @@ extension SQLiteStore {
     func steps(of id: RunID, _ db: Database) throws -> [StepRecord] {
         try Row.fetchAll(
             db,
-            sql: "SELECT * FROM steps WHERE run_no = (SELECT no FROM runs WHERE id = ?) ORDER BY begun_seq",
+            sql: "SELECT * FROM steps WHERE run_no = (SELECT no FROM runs WHERE id = ?) ORDER BY rowid",
             arguments: [id.description]
         ).map { try StepRecord($0, of: id) }
     }
