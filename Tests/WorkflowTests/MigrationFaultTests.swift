@@ -21,7 +21,8 @@ struct MigrationFaultTests {
     private static func schema(_ engine: Engine) async throws -> [String] {
         let store = try #require(engine.core.store as? SQLiteStore)
         return try await store.writer.perform { session in
-            try String.fetchAll(session.db, sql: "SELECT type || name || coalesce(sql, '') FROM sqlite_master ORDER BY 1")
+            try String.fetchAll(
+                session.db, sql: "SELECT type || name || coalesce(sql, '') FROM sqlite_master ORDER BY 1")
                 + String.fetchAll(session.db, sql: "SELECT identifier FROM workflow_migrations ORDER BY position")
                 + String.fetchAll(session.db, sql: "PRAGMA integrity_check")
         }

@@ -239,7 +239,8 @@ struct PowerLossScenario {
     private mutating func inspect() async throws {
         let engine = try await Engine(store: store.configuration, configuration: testConfiguration())
         let runs = try await engine.runs(RunQuery())
-        if runs.compactMap({ $0.labels["label"] }).sorted() != Self.labels || runs.contains(where: { $0.output != "6" }) {
+        if runs.compactMap({ $0.labels["label"] }).sorted() != Self.labels || runs.contains(where: { $0.output != "6" })
+        {
             outcome.defects.append("the runs are \(runs)")
         }
         let open = try await engine.resources(states: [.intended, .held, .releasing])

@@ -13,9 +13,9 @@ extension EngineCore {
         let run = NewRun(
             id: configuration.makeRunID(clock.now()), workflow: W.name, version: W.version, input: text,
             inputHash: Payload.hash(text), dedupKey: dedupKey, labels: labels,
-            deadlineAt: timeout.map { Timestamp(clock.now()).advanced(by: $0) })
+            deadlineAt: timeout.map { Timestamp(clock.now()).advanced(by: $0) }, during: probe(.during, .create))
         let execution = RunExecution(id: run.id, workflow: W.name, epoch: 1, deadline: run.deadlineAt, core: self)
-        try execution.pass("run", "create", .before)
+        try pass(.before, .create)
         // Without a dedup key nothing can stand in the way: the workflow begins at once and its first intent takes the
         // run's row along into one commit. With one, nothing of the workflow may run before the key is ours.
         let isAlone = dedupKey == nil
@@ -35,7 +35,7 @@ extension EngineCore {
             return existing(record, as: W.self)
         case .created(let claim):
             do {
-                try execution.pass("run", "create", .after)
+                try pass(.after, .create)
                 if !isAlone {
                     try adopt(execution, isNew: true)
                     begin(execution, workflow, input)
@@ -71,7 +71,7 @@ extension EngineCore {
         guard let record = try await store.run(id) else { throw WorkflowError.unknownRun(id) }
         if record.recordedStatus.isFinished { throw WorkflowError.alreadyFinished(id, record.recordedStatus) }
         let input = try check(record, W.self)
-        try pass(CrashPoint(subject: "run", moment: "claim", edge: .before))
+        try pass(.before, .claim)
         let claimed = try await claim(id, purpose: .execution)
         let execution = RunExecution(
             id: id, workflow: W.name, epoch: claimed.claim.epoch,
@@ -79,7 +79,7 @@ extension EngineCore {
             resources: claimed.resources)
         execution.hold(claimed.claim)
         do {
-            try pass(CrashPoint(subject: "run", moment: "claim", edge: .after))
+            try pass(.after, .claim)
             if claimed.record.cancelRequestedAt != nil { execution.cancel() }
             try adopt(execution)
             begin(execution, workflow, input)
@@ -125,7 +125,8 @@ extension EngineCore {
     }
 
     func claim(_ id: RunID, purpose: ClaimPurpose) async throws -> Claimed {
-        switch try await store.claim(id, owner: owner(), purpose: purpose) {
+        let during = purpose == .execution ? probe(.during, .claim) : nil
+        switch try await store.claim(id, owner: owner(), purpose: purpose, during: during) {
         case .claimed(let claimed): return claimed
         case .unknown: throw WorkflowError.unknownRun(id)
         case .finished(let status): throw WorkflowError.alreadyFinished(id, status)

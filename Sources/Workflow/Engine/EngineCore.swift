@@ -43,16 +43,21 @@ final class EngineCore: Sendable {
     }
 
     /// Passes a point; throws if the engine was cut off before or there.
-    func pass(_ point: CrashPoint) throws {
+    func pass(_ edge: CrashPoint.Edge, _ place: @autoclosure () -> Place) throws {
         try requireLife()
-        configuration.probe?(point)
+        guard let probe = configuration.probe else { return }
+        probe(place().point(edge))
         try requireLife()
     }
 
-    /// Passes a point from a thread of the store. A dead process passes none.
-    func probe(_ point: CrashPoint) {
-        guard !state.withLock({ $0.isSevered }) else { return }
-        configuration.probe?(point)
+    /// What passes a point from a thread of the store; `nil` if nobody wants to know. A dead process passes none.
+    func probe(_ edge: CrashPoint.Edge, _ place: @autoclosure () -> Place) -> (@Sendable () -> Void)? {
+        guard let probe = configuration.probe else { return nil }
+        let point = place().point(edge)
+        return { [self] in
+            guard !state.withLock({ $0.isSevered }) else { return }
+            probe(point)
+        }
     }
 
     func sever() {
@@ -194,4 +199,26 @@ final class EngineCore: Sendable {
             description: configuration.ownerDescription, pid: getpid(), host: Self.host,
             since: Timestamp(clock.now()).date)
     }
+}
+
+/// A commit or an effect, as its crash points are called.
+struct Place: Sendable {
+    let subject: String
+    let moment: String
+
+    static let create = Place(subject: "run", moment: "create")
+    static let claim = Place(subject: "run", moment: "claim")
+    static let finish = Place(subject: "run", moment: "finish")
+
+    static func step(_ name: String, _ moment: String) -> Place { Place(subject: "step:\(name)", moment: moment) }
+    static func sleep(_ name: String, _ moment: String) -> Place { Place(subject: "sleep:\(name)", moment: moment) }
+
+    /// - Parameter call: such as `create`.
+    static func resource(_ name: String, _ call: String, _ moment: String) -> Place {
+        Place(subject: "resource:\(name):\(call)", moment: moment)
+    }
+
+    static func event(_ kind: String) -> Place { Place(subject: "event:\(kind)", moment: "emit") }
+
+    func point(_ edge: CrashPoint.Edge) -> CrashPoint { CrashPoint(subject: subject, moment: moment, edge: edge) }
 }

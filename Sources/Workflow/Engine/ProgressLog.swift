@@ -83,10 +83,15 @@ final class ProgressLog: Sendable {
         state.withLock { state in
             guard state.isDirty, !state.isClosed, let text = state.latest else { return }
             state.isDirty = false
-            execution.enqueue([
-                .progress(attempt, text),
-                .event(NewEvent("step.progress", name: attempt.key, attempt: attempt.attempt, json: text)),
-            ])
+            do {
+                try execution.enqueue(
+                    [
+                        .progress(attempt, text),
+                        .event(NewEvent("step.progress", name: attempt.key, attempt: attempt.attempt, json: text)),
+                    ], at: .step(attempt.key, "progress"))
+            } catch {
+                // The engine was cut off, as by a crash: nothing is written any more.
+            }
         }
     }
 }

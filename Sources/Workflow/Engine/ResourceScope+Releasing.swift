@@ -42,22 +42,21 @@ extension ResourceScope {
             }
             try execution.require(.release)
             guard failures < retry.attempts else {
-                giveUpRelease(handle, error)
+                try giveUpRelease(handle, error)
                 return false
             }
-            let due = try recordFailure(key, failures, Failure(.error, error, step: name), retry)
+            let due = try recordFailure(key, "release", failures, Failure(.error, error, step: name), retry)
             try await execution.pause(until: due, isShielded: true)
         }
         return false
     }
 
     private func intendRelease(_ key: ResourceKey, from states: [ResourceRecord.State]) async throws {
-        try execution.pass("resource:\(name):release", "intent", .before)
-        try await execution.commit([
-            .resourceState(key: key.idempotencyKey, from: states, to: .releasing),
-            .event(NewEvent("resource.releasing", name: name, payload: ["generation": key.generation])),
-        ])
-        try execution.pass("resource:\(name):release", "intent", .after)
+        try await execution.commit(
+            [
+                .resourceState(key: key.idempotencyKey, from: states, to: .releasing),
+                .event(NewEvent("resource.releasing", name: name, payload: ["generation": key.generation])),
+            ], at: .resource(name, "release", "intent"))
     }
 
     private func recordRelease(_ key: ResourceKey, from states: [ResourceRecord.State]) throws {
@@ -65,15 +64,15 @@ extension ResourceScope {
             [
                 .resourceState(key: key.idempotencyKey, from: states, to: .released),
                 .event(NewEvent("resource.released", name: name, payload: ["generation": key.generation])),
-            ], at: "resource:\(name):release", "done")
+            ], at: .resource(name, "release", "done"))
     }
 
-    private func giveUpRelease(_ handle: R.Handle, _ error: any Error) {
+    private func giveUpRelease(_ handle: R.Handle, _ error: any Error) throws {
         execution.logger.warning(
             "a resource could not be released; garbage collection will try again",
             metadata: ["resource": "\(name)", "id": "\(resource.externalID(of: handle))", "error": "\(error)"])
-        execution.enqueue([
-            .event(NewEvent("resource.release_failed", name: name, payload: Failure(.error, error, step: name)))
-        ])
+        try execution.enqueue(
+            [.event(NewEvent("resource.release_failed", name: name, payload: Failure(.error, error, step: name)))],
+            at: .resource(name, "release", "given_up"))
     }
 }

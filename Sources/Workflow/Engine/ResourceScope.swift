@@ -124,12 +124,11 @@ struct ResourceScope<R: DurableResource> {
         try Task.checkCancellation()
         try await outer.requireResources()
         let key = key(generation)
-        try execution.pass("resource:\(name):create", "intent", .before)
-        try await execution.commit([
-            .resourceIntent(ResourceIntent(key: key, kind: R.kind, scope: outer.path)),
-            .event(NewEvent("resource.intended", name: name, payload: ["generation": generation])),
-        ])
-        try execution.pass("resource:\(name):create", "intent", .after)
+        try await execution.commit(
+            [
+                .resourceIntent(ResourceIntent(key: key, kind: R.kind, scope: outer.path)),
+                .event(NewEvent("resource.intended", name: name, payload: ["generation": generation])),
+            ], at: .resource(name, "create", "intent"))
         return try await create(key, failures: 0)
     }
 
@@ -156,7 +155,7 @@ struct ResourceScope<R: DurableResource> {
                 try await releaseWhatever(key, from: [.intended])
                 throw StepFailure(step: name, attempts: failures, failure: failure)
             }
-            let due = try recordFailure(key, failures, failure, resource.limits.createRetry)
+            let due = try recordFailure(key, "create", failures, failure, resource.limits.createRetry)
             do {
                 try await execution.pause(until: due)
             } catch {
@@ -209,10 +208,11 @@ struct ResourceScope<R: DurableResource> {
             }
         }
         guard let best else {
-            try await execution.commit([
-                .resourceState(key: key.idempotencyKey, from: [.intended], to: .lost),
-                .event(NewEvent("resource.lost", name: name, payload: ["generation": key.generation])),
-            ])
+            try await execution.commit(
+                [
+                    .resourceState(key: key.idempotencyKey, from: [.intended], to: .lost),
+                    .event(NewEvent("resource.lost", name: name, payload: ["generation": key.generation])),
+                ], at: .resource(name, "lost", "done"))
             return .over(generation: key.generation)
         }
         return .entered(try hold(key, found[best.index], isVerified: best.liveness == .alive))
@@ -302,7 +302,7 @@ struct ResourceScope<R: DurableResource> {
                     NewEvent(
                         "resource.held", name: name,
                         payload: ["generation": "\(key.generation)", "id": resource.externalID(of: handle)])),
-            ], at: "resource:\(name):create", "done")
+            ], at: .resource(name, "create", "done"))
         return incarnation(key, handle, state: .held, isVerified: isVerified)
     }
 
@@ -317,7 +317,7 @@ struct ResourceScope<R: DurableResource> {
                     [
                         .resourceState(key: key.idempotencyKey, from: [.held], to: .lost),
                         .event(NewEvent("resource.lost", name: name, payload: ["generation": key.generation])),
-                    ], at: "resource:\(name):lost", "done")
+                    ], at: .resource(name, "lost", "done"))
             })
         return Incarnation(
             key: key, handle: handle, scope: scope, isEnded: state != .held, isReleased: state == .released)
@@ -328,22 +328,21 @@ struct ResourceScope<R: DurableResource> {
         _ call: String, until timeout: Duration, isShielded: Bool = false,
         _ body: @escaping @Sendable () async throws -> T
     ) async throws -> Ending<T> {
-        try execution.pass("resource:\(name):\(call)", "effect", .before)
-        let ending = await execution.call(
-            until: execution.now.advanced(by: timeout), isShielded: isShielded, body)
-        try execution.pass("resource:\(name):\(call)", "effect", .after)
-        return ending
+        try await execution.effect(
+            at: .resource(name, call, "effect"), until: execution.now.advanced(by: timeout), isShielded: isShielded,
+            body)
     }
 
     func recordFailure(
-        _ key: ResourceKey, _ failures: Int, _ failure: Failure, _ retry: RetryPolicy
+        _ key: ResourceKey, _ call: String, _ failures: Int, _ failure: Failure, _ retry: RetryPolicy
     ) throws -> Timestamp {
         let delay = retry.delay(afterFailures: failures, random: execution.core.configuration.random())
         let due = execution.now.advanced(by: delay)
-        execution.enqueue([
-            .resourceFailed(key: key.idempotencyKey, failures: failures, failure: failure, nextAttemptAt: due),
-            .event(NewEvent("resource.retrying", name: name, attempt: failures, payload: failure)),
-        ])
+        try execution.enqueue(
+            [
+                .resourceFailed(key: key.idempotencyKey, failures: failures, failure: failure, nextAttemptAt: due),
+                .event(NewEvent("resource.retrying", name: name, attempt: failures, payload: failure)),
+            ], at: .resource(name, call, "failed"))
         return due
     }
 

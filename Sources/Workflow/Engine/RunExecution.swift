@@ -162,9 +162,7 @@ final class RunExecution: Sendable {
             outcome = .failed(failure, cause: error)
         }
         do {
-            try pass("run", "finish", .before)
-            try await core.store.commit(outcome.writes, run: id, epoch: epoch)
-            try pass("run", "finish", .after)
+            try await write(outcome.writes, at: .finish)
         } catch {
             return await leave(fail(error))
         }
@@ -192,11 +190,6 @@ final class RunExecution: Sendable {
         if let objection = phase.objection(to: act) { throw objection }
     }
 
-    /// Passes a crash point; throws if the engine was cut off there.
-    func pass(_ subject: String, _ moment: String, _ edge: CrashPoint.Edge) throws {
-        try core.pass(CrashPoint(subject: subject, moment: moment, edge: edge))
-    }
-
     /// Takes a name in a scope.
     func admit(_ name: String, as kind: NameKind, in scope: Scope) throws {
         try requireInside(scope, "\(kind.rawValue) '\(name)'")
@@ -222,10 +215,20 @@ final class RunExecution: Sendable {
 
     // MARK: - Calls of code outside
 
-    /// Calls code outside the engine so that cancellation and interruption reach it.
+    /// Calls code outside the engine, between two crash points, so that cancellation and interruption reach it.
     ///
     /// - Parameter isShielded: whether only an interruption may cancel it.
-    func call<T: Sendable>(
+    func effect<T: Sendable>(
+        at place: @autoclosure () -> Place, until deadline: Timestamp? = nil, heartbeat: Heartbeat? = nil,
+        isShielded: Bool = false, _ body: @escaping @Sendable () async throws -> T
+    ) async throws -> Ending<T> {
+        try core.pass(.before, place())
+        let ending = await call(until: deadline, heartbeat: heartbeat, isShielded: isShielded, body)
+        try core.pass(.after, place())
+        return ending
+    }
+
+    private func call<T: Sendable>(
         until deadline: Timestamp? = nil, heartbeat: Heartbeat? = nil, isShielded: Bool = false,
         _ body: @escaping @Sendable () async throws -> T
     ) async -> Ending<T> {
@@ -264,9 +267,9 @@ final class RunExecution: Sendable {
     // MARK: - Writing
 
     /// Commits at once, together with everything enqueued before.
-    func commit(_ writes: [RunWrite]) async throws {
+    func commit(_ writes: [RunWrite], at place: @autoclosure () -> Place) async throws {
         do {
-            try await core.store.commit(writes, run: id, epoch: epoch)
+            try await write(writes, at: place())
         } catch {
             if isOver { throw WorkflowError.outsideRun(id, "a step or sleep") }
             throw fail(error)
@@ -275,21 +278,23 @@ final class RunExecution: Sendable {
         if case .stopped(let reason) = phase { throw reason }
     }
 
-    /// Commits with the next commit. A failure stops the run.
-    func enqueue(_ writes: [RunWrite], then: (@Sendable () -> Void)? = nil) {
-        core.store.submit(WriteBatch(run: id, epoch: epoch, writes: writes, urgency: .withNext)) { [self] result in
-            switch result {
-            case .success: then?()
-            case .failure(let error): _ = fail(error)
-            }
-        }
+    private func write(_ writes: [RunWrite], at place: @autoclosure () -> Place) async throws {
+        try core.pass(.before, place())
+        try await core.store.commit(writes, run: id, epoch: epoch, during: core.probe(.during, place()))
+        try core.pass(.after, place())
     }
 
-    /// Enqueues between the two crash points of a commit that waits for company.
-    func enqueue(_ writes: [RunWrite], at subject: String, _ moment: String) throws {
-        try pass(subject, moment, .before)
-        enqueue(writes) { [core] in
-            core.probe(CrashPoint(subject: subject, moment: moment, edge: .after))
+    /// Commits with the next commit. A failure stops the run.
+    func enqueue(_ writes: [RunWrite], at place: @autoclosure () -> Place) throws {
+        try core.pass(.before, place())
+        let after = core.probe(.after, place())
+        let batch = WriteBatch(
+            run: id, epoch: epoch, writes: writes, urgency: .withNext, during: core.probe(.during, place()))
+        core.store.submit(batch) { [self] result in
+            switch result {
+            case .success: after?()
+            case .failure(let error): _ = fail(error)
+            }
         }
     }
 
@@ -342,9 +347,9 @@ final class RunExecution: Sendable {
         let event = NewEvent(
             kind, name: scope.name.isEmpty ? nil : scope.name, json: text, dedupKey: "\(identity)#\(occurrence)")
         if core.store.isCongested {
-            try await commit([.event(event)])
+            try await commit([.event(event)], at: .event(kind))
         } else {
-            enqueue([.event(event)])
+            try enqueue([.event(event)], at: .event(kind))
         }
     }
 }

@@ -7,7 +7,6 @@ struct SleepExecution: Sendable {
     let scope: Scope
     let execution: RunExecution
 
-    private var subject: String { "sleep:\(name)" }
     private var attempt: StepAttempt { StepAttempt(key: name, scope: scope.path, attempt: 1) }
 
     func sleep() async throws {
@@ -25,21 +24,21 @@ struct SleepExecution: Sendable {
         if let recorded = record?.nextAttemptAt {
             due = Timestamp(recorded)
             let status = execution.withActivity { $0.beginSleep(name, until: due) }
-            if !status.isEmpty { execution.enqueue(status) }
+            if !status.isEmpty { try execution.enqueue(status, at: .sleep(name, "resume")) }
         } else {
             due = execution.now.advanced(by: duration)
             try await intend(input, due)
         }
-        try execution.pass(subject, "effect", .before)
+        try execution.core.pass(.before, .sleep(name, "effect"))
         do {
             try await execution.pause(until: due)
         } catch {
             _ = execution.withActivity { $0.endSleep(name) }
             throw error
         }
-        try execution.pass(subject, "effect", .after)
+        try execution.core.pass(.after, .sleep(name, "effect"))
         try execution.enqueue(
-            execution.withActivity { $0.endSleep(name) } + [.done(attempt, output: "null")], at: subject, "done")
+            execution.withActivity { $0.endSleep(name) } + [.done(attempt, output: "null")], at: .sleep(name, "done"))
     }
 
     private func intend(_ input: String, _ due: Timestamp) async throws {
@@ -47,10 +46,8 @@ struct SleepExecution: Sendable {
             attempt: attempt, kind: .sleep, generation: scope.generation, failures: 0, crashes: 0,
             idempotencyKey: Names.idempotencyKey(run: execution.id, kind: "step", scope: scope.path, name: name),
             policy: .retry, input: input, inputHash: Payload.hash(input), progress: nil, wakeAt: due, deadlineAt: nil)
-        try execution.pass(subject, "intent", .before)
         try await execution.commit(
-            execution.withActivity { $0.beginSleep(name, until: due) } + [.intent(intent)])
-        try execution.pass(subject, "intent", .after)
+            execution.withActivity { $0.beginSleep(name, until: due) } + [.intent(intent)], at: .sleep(name, "intent"))
     }
 
     private func match(_ record: StepRecord, _ input: String) throws {

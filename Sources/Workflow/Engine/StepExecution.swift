@@ -28,13 +28,11 @@ struct StepExecution: Sendable {
     let scope: Scope
     let execution: RunExecution
     private let idempotencyKey: String
-    private let subject: String
 
     init(step: StepDefinition, scope: Scope, execution: RunExecution) {
         self.step = step
         self.scope = scope
         self.execution = execution
-        subject = "step:\(step.name)"
         idempotencyKey = Names.idempotencyKey(run: execution.id, kind: "step", scope: scope.path, name: step.name)
     }
 
@@ -127,12 +125,9 @@ struct StepExecution: Sendable {
     ///
     /// - Returns: the output if it had; `nil` if the step is to be run again.
     private func resolveDoubt(_ ledger: inout AttemptLedger) async throws -> StepOutput? {
-        execution.enqueue([
-            .event(
-                NewEvent(
-                    "step.in_doubt", name: step.name, attempt: ledger.attempt,
-                    payload: ["policy": step.inDoubt.name.rawValue]))
-        ])
+        let event = NewEvent(
+            "step.in_doubt", name: step.name, attempt: ledger.attempt, payload: ["policy": step.inDoubt.name.rawValue])
+        try execution.enqueue([.event(event)], at: .step(step.name, "doubt"))
         switch step.inDoubt {
         case .retry: return nil
         case .ask: throw hold()
@@ -161,10 +156,10 @@ struct StepExecution: Sendable {
         let deadline = step.timeout.map { execution.now.advanced(by: $0) }
         let log = ProgressLog(attempt: attempt(ledger), latest: ledger.progress, execution: execution)
         let context = context(ledger, deadline, log)
-        try execution.pass(subject, "verify", .before)
-        let ending = await execution.call(until: deadline) { try await verify(context) }
+        let ending = try await execution.effect(at: .step(step.name, "verify"), until: deadline) {
+            try await verify(context)
+        }
         _ = log.close()
-        try execution.pass(subject, "verify", .after)
         try execution.require(.effect)
         return ending
     }
@@ -191,14 +186,14 @@ struct StepExecution: Sendable {
         let log = ProgressLog(
             attempt: attempt(ledger), latest: ledger.progress, heartbeat: step.heartbeat, execution: execution)
         let context = context(ledger, deadline, log)
-        try execution.pass(subject, "effect", .before)
-        let ending = await execution.core.spans.attempt(ledger.attempt, of: step.name, run: execution.id) {
-            await execution.call(until: deadline, heartbeat: log.heartbeat) { try await body(context) }
+        let ending = try await execution.core.spans.attempt(ledger.attempt, of: step.name, run: execution.id) {
+            try await execution.effect(
+                at: .step(step.name, "effect"), until: deadline, heartbeat: log.heartbeat
+            ) { try await body(context) }
         }
         execution.core.metrics.attemptEnded(execution.workflow, step.name, outcome: ending.name)
         execution.endBody()
         ledger.progress = log.close()
-        try execution.pass(subject, "effect", .after)
         switch ending {
         case .returned(let output):
             try record(output, ledger)
@@ -224,10 +219,8 @@ struct StepExecution: Sendable {
             crashes: ledger.crashes, idempotencyKey: idempotencyKey, policy: step.inDoubt.name, input: input,
             inputHash: input.map(Payload.hash), progress: ledger.progress, wakeAt: nil, deadlineAt: deadline)
         do {
-            try execution.pass(subject, "intent", .before)
             try await execution.commit(
-                execution.withActivity { $0.beginBody() } + [.intent(intent)])
-            try execution.pass(subject, "intent", .after)
+                execution.withActivity { $0.beginBody() } + [.intent(intent)], at: .step(step.name, "intent"))
             try execution.require(.effect)
         } catch {
             execution.endBody()
@@ -237,7 +230,7 @@ struct StepExecution: Sendable {
 
     /// Records the output with the next commit, and with it that this step is done.
     private func record(_ output: StepOutput, _ ledger: AttemptLedger) throws {
-        try execution.enqueue([.done(attempt(ledger), output: output.text)], at: subject, "done")
+        try execution.enqueue([.done(attempt(ledger), output: output.text)], at: .step(step.name, "done"))
     }
 
     /// - Returns: `nil` if another attempt is to be made.
@@ -318,7 +311,7 @@ struct StepExecution: Sendable {
             [
                 .failed(attempt(ledger), ending),
                 .event(NewEvent(kind, name: step.name, attempt: ledger.attempt, payload: failure)),
-            ], at: subject, "failed")
+            ], at: .step(step.name, "failed"))
     }
 
     // MARK: - Parts

@@ -32,16 +32,16 @@ struct Spans: Sendable {
 
     /// One call of a step's body.
     func attempt<Output>(
-        _ attempt: Int, of step: String, run: RunID, _ body: () async -> Ending<Output>
-    ) async -> Ending<Output> {
-        guard let tracer else { return await body() }
-        return await tracer.withAnySpan("step \(RunMetrics.series(of: step))") { span in
+        _ attempt: Int, of step: String, run: RunID, _ body: () async throws -> Ending<Output>
+    ) async rethrows -> Ending<Output> {
+        guard let tracer else { return try await body() }
+        return try await tracer.withAnySpan("step \(RunMetrics.series(of: step))") { span in
             if span.isRecording {
                 span.attributes["workflow.run.id"] = run.description
                 span.attributes["workflow.step.name"] = step
                 span.attributes["workflow.step.attempt"] = attempt
             }
-            let ending = await body()
+            let ending = try await body()
             if span.isRecording {
                 span.attributes["workflow.outcome"] = ending.name
                 switch ending {

@@ -107,6 +107,8 @@ struct WriteBatch: Sendable {
     let epoch: Int
     let writes: [RunWrite]
     let urgency: WriteUrgency
+    /// Called inside the transaction, when the changes are made and not yet committed.
+    var during: (@Sendable () -> Void)?
 }
 
 /// A run about to be recorded.
@@ -120,4 +122,6 @@ struct NewRun: Sendable {
     let labels: [String: String]
     /// When it has to be over.
     var deadlineAt: Timestamp? = nil
+    /// Called inside the transaction, when the run is made and not yet committed.
+    var during: (@Sendable () -> Void)?
 }

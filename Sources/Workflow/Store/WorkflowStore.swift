@@ -19,7 +19,11 @@ protocol WorkflowStore: Sendable {
         completion: @escaping @Sendable (Result<Creation, any Error>) -> Void)
 
     /// Takes a run that nobody holds, and raises its epoch.
-    func claim(_ id: RunID, owner: RunOwner, purpose: ClaimPurpose) async throws -> ClaimResult
+    ///
+    /// - Parameter during: called inside the transaction, when the run is taken and that is not yet committed.
+    func claim(
+        _ id: RunID, owner: RunOwner, purpose: ClaimPurpose, during: (@Sendable () -> Void)?
+    ) async throws -> ClaimResult
 
     /// Lets a run go. `isOver` says that nobody will claim it again.
     func relinquish(_ claim: any RunClaim, isOver: Bool) async
@@ -98,10 +102,14 @@ struct Claimed: Sendable {
 }
 
 extension WorkflowStore {
+    func claim(_ id: RunID, owner: RunOwner, purpose: ClaimPurpose) async throws -> ClaimResult {
+        try await claim(id, owner: owner, purpose: purpose, during: nil)
+    }
+
     /// Applies changes at once and returns after their commit.
-    func commit(_ writes: [RunWrite], run: RunID, epoch: Int) async throws {
+    func commit(_ writes: [RunWrite], run: RunID, epoch: Int, during: (@Sendable () -> Void)? = nil) async throws {
         try await withCheckedThrowingContinuation { (continuation: CheckedContinuation<Void, any Error>) in
-            submit(WriteBatch(run: run, epoch: epoch, writes: writes, urgency: .now)) { result in
+            submit(WriteBatch(run: run, epoch: epoch, writes: writes, urgency: .now, during: during)) { result in
                 continuation.resume(with: result)
             }
         }

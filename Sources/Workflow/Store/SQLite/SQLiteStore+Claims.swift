@@ -24,6 +24,7 @@ extension SQLiteStore {
                 }
                 isTaken.value = true
                 try insert(run, owner, session)
+                run.during?()
             } completion: { [self] error in
                 if let error {
                     // Only the lock taken above: if the id was in use, the lock is that run's.
@@ -68,17 +69,21 @@ extension SQLiteStore {
         ).map { try RunRecord($0, isHeld: locks.isHeld) }
     }
 
-    func claim(_ id: RunID, owner: RunOwner, purpose: ClaimPurpose) async throws -> ClaimResult {
+    func claim(
+        _ id: RunID, owner: RunOwner, purpose: ClaimPurpose, during: (@Sendable () -> Void)?
+    ) async throws -> ClaimResult {
         // Somebody who only looks whether the run is held is in the way for some microseconds.
         for attempt in 0... {
-            let result = try await claimOnce(id, owner: owner, purpose: purpose)
+            let result = try await claimOnce(id, owner: owner, purpose: purpose, during)
             guard case .held = result, attempt < 5 else { return result }
             try await Task.sleep(for: .milliseconds(10 << attempt), clock: .continuous)
         }
         return .held(by: nil)
     }
 
-    private func claimOnce(_ id: RunID, owner: RunOwner, purpose: ClaimPurpose) async throws -> ClaimResult {
+    private func claimOnce(
+        _ id: RunID, owner: RunOwner, purpose: ClaimPurpose, _ during: (@Sendable () -> Void)?
+    ) async throws -> ClaimResult {
         let isTaken = Slot<Bool>()
         do {
             return try await writer.perform { [self] session -> ClaimResult in
@@ -88,7 +93,9 @@ extension SQLiteStore {
                     return .held(by: try self.owner(of: id, session.db))
                 }
                 isTaken.value = true
-                return .claimed(try raiseEpoch(of: id, owner, purpose, session))
+                let claimed = try raiseEpoch(of: id, owner, purpose, session)
+                during?()
+                return .claimed(claimed)
             }
         } catch {
             if isTaken.value == true { locks.letGo(id, removing: false) }

@@ -40,6 +40,7 @@ final class SQLiteStore: WorkflowStore {
                     session: session, run: batch.run, no: try session.number(of: batch.run), epoch: batch.epoch,
                     now: now)
                 for write in batch.writes { try writer.apply(write) }
+                batch.during?()
             } completion: { error in
                 completion(error.map { .failure($0) } ?? .success(()))
             })
