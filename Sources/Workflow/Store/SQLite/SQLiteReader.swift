@@ -29,8 +29,16 @@ final class SQLiteReader: Sendable {
         try await worker.perform(body)
     }
 
-    func stop() {
+    /// Takes no more reads, and closes the connection after those that wait.
+    ///
+    /// - Parameter closed: called once it is closed. A second call finds it closed, or about to be.
+    func stop(closed: @escaping @Sendable () -> Void = {}) {
+        let accepted = worker.submit { [self] in
+            connection.withLock { $0 = nil }
+            closed()
+        }
         worker.stop()
+        if !accepted { closed() }
     }
 
     /// The connection, opened when it is first needed. Only called on the thread.
