@@ -5,6 +5,7 @@ import Synchronization
 final class SQLiteReader: Sendable {
     private let worker = WorkerThread.start(name: "workflow-reader")
     private let connection = Mutex<DatabaseQueue?>(nil)
+    private let closed = Promise<Void>()
     private let path: String
     private let busyTimeout: Duration
 
@@ -30,15 +31,19 @@ final class SQLiteReader: Sendable {
     }
 
     /// Takes no more reads, and closes the connection after those that wait.
-    ///
-    /// - Parameter closed: called once it is closed. A second call finds it closed, or about to be.
-    func stop(closed: @escaping @Sendable () -> Void = {}) {
-        let accepted = worker.submit { [self] in
+    func stop() {
+        // A second call is refused: the first has closed it, or is about to.
+        _ = worker.submit { [self] in
             connection.withLock { $0 = nil }
-            closed()
+            closed.fulfil(())
         }
         worker.stop()
-        if !accepted { closed() }
+    }
+
+    /// Stops, and returns when the connection is closed.
+    func close() async {
+        stop()
+        await closed.value()
     }
 
     /// The connection, opened when it is first needed. Only called on the thread.

@@ -111,7 +111,7 @@ final class SQLiteStore: WorkflowStore {
 
     func close() async {
         // The reader first: SQLite empties the log when the last connection closes, and a reading one cannot.
-        await withCheckedContinuation { continuation in reader.stop { continuation.resume() } }
+        await reader.close()
         await writer.stop()
         locks.letGoAll()
     }
