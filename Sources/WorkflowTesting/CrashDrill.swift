@@ -70,17 +70,22 @@ public struct CrashDrill<W: WorkflowDefinition, World: Sendable>: Sendable {
 
     /// Runs all scenarios.
     ///
-    /// - Parameter check: says what is wrong with what a scenario left behind; empty if nothing is.
+    /// - Parameters:
+    ///   - depth: how many crashes a scenario has at most.
+    ///   - powerLossSeed: lets the power of the machine go with each crash; the next engine finds what the seed leaves
+    ///     of the store (``FaultyDisk/cutPower(seed:)``). With `nil` only the process dies, and every write survives.
+    ///   - check: says what is wrong with what a scenario left behind; empty if nothing is.
     public func run(
-        _ depth: Depth = .singles, check: @Sendable (Scenario) async throws -> [String]
+        _ depth: Depth = .singles, powerLossSeed: UInt64? = nil,
+        check: @Sendable (Scenario) async throws -> [String]
     ) async throws -> Summary {
         var summary = Summary()
-        let undisturbed = try await play([], &summary, check)
+        let undisturbed = try await play([], powerLossSeed, &summary, check)
         summary.points = undisturbed.count
         for first in undisturbed {
-            let recovery = try await play([first], &summary, check)
+            let recovery = try await play([first], powerLossSeed, &summary, check)
             guard depth == .pairs else { continue }
-            for second in recovery { _ = try await play([first, second], &summary, check) }
+            for second in recovery { _ = try await play([first, second], powerLossSeed, &summary, check) }
         }
         return summary
     }
@@ -89,19 +94,28 @@ public struct CrashDrill<W: WorkflowDefinition, World: Sendable>: Sendable {
     ///
     /// - Returns: the points that the last, undisturbed engine passed.
     private func play(
-        _ crashes: [CrashVisit], _ summary: inout Summary, _ check: (Scenario) async throws -> [String]
+        _ crashes: [CrashVisit], _ powerLossSeed: UInt64?, _ summary: inout Summary,
+        _ check: (Scenario) async throws -> [String]
     ) async throws -> [CrashVisit] {
-        let store = try TemporaryStore(inMemory: true)
+        var store = try TemporaryStore(inMemory: true)
         let world = makeWorld()
         let names = crashes.isEmpty ? "undisturbed" : crashes.map(\.description).joined(separator: ", then ")
         summary.scenarios += 1
         for crash in crashes {
-            let (probe, engine, defects) = try await live(store, world, crashAt: crash)
+            let disk = try powerLossSeed.map { _ in try FaultyDisk(store.directory) }
+            let probe = CrashProbe(crashAt: crash, cuttingPowerOf: disk)
+            let (engine, defects) = try await live(store, world, probe)
             await engine.shutdown()
             if !probe.hasCrashed { summary.missed.append(names) }
             summary.defects += defects.map { "\(names): \($0)" }
+            if let disk, let powerLossSeed {
+                let survivor = try disk.cutPower(seed: powerLossSeed)
+                try store.remove()
+                store = survivor
+            }
         }
-        let (probe, engine, defects) = try await live(store, world, crashAt: nil)
+        let probe = CrashProbe()
+        let (engine, defects) = try await live(store, world, probe)
         let found = defects + (try await inspect(engine, crashes, world, check))
         await engine.shutdown()
         try store.remove()
@@ -111,9 +125,8 @@ public struct CrashDrill<W: WorkflowDefinition, World: Sendable>: Sendable {
 
     /// One life of a process: starts the run if there is none, resumes it if it is not over.
     private func live(
-        _ store: TemporaryStore, _ world: World, crashAt crash: CrashVisit?
-    ) async throws -> (CrashProbe, Engine, defects: [String]) {
-        let probe = CrashProbe(crashAt: crash)
+        _ store: TemporaryStore, _ world: World, _ probe: CrashProbe
+    ) async throws -> (Engine, defects: [String]) {
         var configuration = configuration
         configuration.probe = probe.closure
         let engine = try await Engine(store: store.configuration, configuration: configuration)
@@ -122,9 +135,9 @@ public struct CrashDrill<W: WorkflowDefinition, World: Sendable>: Sendable {
             if let handle = try await takeUp(engine, makeWorkflow(world)) { _ = try await handle.result() }
         } catch {
             // A run that fails is for the caller's check; a dying engine has to throw.
-            if !probe.hasCrashed, !error.isEndOfRun { return (probe, engine, ["unexpected error: \(error)"]) }
+            if !probe.hasCrashed, !error.isEndOfRun { return (engine, ["unexpected error: \(error)"]) }
         }
-        return (probe, engine, [])
+        return (engine, [])
     }
 
     private func takeUp(_ engine: Engine, _ workflow: W) async throws -> RunHandle<W.Output>? {

@@ -24,7 +24,8 @@ public struct CrashVisit: Hashable, Sendable, CustomStringConvertible {
 /// killed process would have left.
 public final class CrashProbe: Sendable {
     private struct State {
-        var engine: Engine?
+        // The engine holds the probe: strongly, neither would ever be freed.
+        weak var engine: Engine?
         var counts: [CrashPoint: Int] = [:]
         var visits: [CrashVisit] = []
         var hasCrashed = false
@@ -38,7 +39,7 @@ public final class CrashProbe: Sendable {
     ///
     /// - Parameters:
     ///   - target: where the engine dies; nowhere when `nil`.
-    ///   - disk: a disk that loses its power in the same moment.
+    ///   - disk: a disk that loses its power with it.
     public init(crashAt target: CrashVisit? = nil, cuttingPowerOf disk: FaultyDisk? = nil) {
         self.target = target
         self.disk = disk
@@ -69,10 +70,12 @@ public final class CrashProbe: Sendable {
             state.visits.append(visit)
             guard visit == target else { return nil }
             state.hasCrashed = true
-            disk?.cutPower()
             return state.engine
         }
-        victim?.crash()
+        guard let victim else { return }
+        // In this order nobody is told of a commit that the disk does not have.
+        victim.crash()
+        disk?.cutPower()
     }
 }
 

@@ -48,14 +48,14 @@ struct Everything: WorkflowDefinition {
 
 @Suite("Dying at every crash point")
 struct CrashDrillTests {
-    private static func drill() -> CrashDrill<Everything, World> {
+    static func drill() -> CrashDrill<Everything, World> {
         CrashDrill(input: 40, configuration: testConfiguration(), makeWorld: Everything.world) {
             Everything(world: $0)
         }
     }
 
     @Sendable
-    private static func check(_ scenario: CrashDrill<Everything, World>.Scenario) async throws -> [String] {
+    static func check(_ scenario: CrashDrill<Everything, World>.Scenario) async throws -> [String] {
         var defects: [String] = []
         let world = scenario.world
         if scenario.run.output != "43" {

@@ -175,8 +175,10 @@ struct PowerLossScenario {
         outcome.lost += promised.subtracting(kept)
         promised.formIntersection(kept)
         let errors = await Self.takeUp(engine, life)
-        if life.isOn { outcome.defects += errors }
-        if life.isOn, !probe.hasCrashed { await engine.shutdown() } else { engine.crash() }
+        // A dying engine has to throw, and so has the box of a machine without power.
+        if life.isOn, !probe.hasCrashed { outcome.defects += errors }
+        if !life.isOn { engine.crash() }
+        await engine.shutdown()
     }
 
     @discardableResult

@@ -59,4 +59,19 @@ struct PowerLossTests {
         // Even so nothing is damaged: only the newest commits are missing.
         #expect(total.defects.filter { $0.contains("orphan") || $0.contains("malformed") } == [])
     }
+
+    @Test("power that goes with the process at any crash point leaves nothing leaked and nothing done twice")
+    func drill() async throws {
+        var scenarios = 0
+        let seeds: UInt64 = Self.isLong ? 30 : 3
+        for seed in 1...seeds {
+            let depth = Self.isLong && seed <= 2 ? CrashDrill<Everything, World>.Depth.pairs : .singles
+            let summary = try await CrashDrillTests.drill().run(
+                depth, powerLossSeed: seed, check: CrashDrillTests.check)
+            #expect(summary.defects == [], "seed \(seed)")
+            scenarios += summary.scenarios
+        }
+        print("seeds 1 to \(seeds): \(scenarios) scenarios")
+        #expect(scenarios > 100)
+    }
 }

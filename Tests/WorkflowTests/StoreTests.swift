@@ -238,6 +238,25 @@ struct StoreTests {
         }
     }
 
+    @Test("after a shutdown nothing is open any more, and everything is in the database's one file")
+    func shutdown() async throws {
+        try await TemporaryStore.use { store in
+            let engine = try await Engine(store: store.configuration, configuration: testConfiguration())
+            let handle = try await engine.start(Script { _, run in try await run.step("one") { _ in 1 } }, input: "")
+            #expect(try await handle.result() == 1)
+            #expect(try await engine.run(handle.id)?.status == .succeeded)
+            await engine.shutdown()
+            await engine.shutdown()
+            #expect(await code { _ = try await engine.run(handle.id) } == .engineClosed)
+            let left = try FileManager.default.contentsOfDirectory(atPath: store.directory).sorted()
+            #expect(left == ["workflow.sqlite", "workflow.sqlite.commit.lock", "workflow.sqlite.locks"])
+            let open = try FileManager.default.contentsOfDirectory(atPath: "/proc/self/fd").compactMap {
+                try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/fd/\($0)")
+            }
+            #expect(open.filter { $0.hasPrefix(store.directory) } == [])
+        }
+    }
+
     @Test("a store that another process keeps locked is reported as busy")
     func busy() async throws {
         try await TemporaryStore.use { store in

@@ -60,8 +60,7 @@ struct SyncCountTests {
             let after = disk.counts
             let syncs = after[.sync, on: .log] - before[.sync, on: .log]
             let checkpoints = after[.sync, on: .database] - before[.sync, on: .database]
-            print(
-                "with a checkpoint after each of 6 commits: \(syncs) syncs of the log, \(checkpoints) of the database")
+            print("with a checkpoint after each of 6 commits: \(syncs) syncs of the log, \(checkpoints) checkpoints")
             // A commit syncs header and frames, a checkpoint the log before it reads it. The very first commit finds
             // the log of the schema, which has its header.
             #expect(syncs == 6 * 3 - 1)

@@ -5,6 +5,7 @@ import Synchronization
 final class SQLiteReader: Sendable {
     private let worker = WorkerThread.start(name: "workflow-reader")
     private let connection = Mutex<DatabaseQueue?>(nil)
+    private let closed = Promise<Void>()
     private let path: String
     private let busyTimeout: Duration
 
@@ -29,8 +30,20 @@ final class SQLiteReader: Sendable {
         try await worker.perform(body)
     }
 
+    /// Takes no more reads, and closes the connection after those that wait.
     func stop() {
+        // A second call is refused: the first has closed it, or is about to.
+        _ = worker.submit { [self] in
+            connection.withLock { $0 = nil }
+            closed.fulfil(())
+        }
         worker.stop()
+    }
+
+    /// Stops, and returns when the connection is closed.
+    func close() async {
+        stop()
+        await closed.value()
     }
 
     /// The connection, opened when it is first needed. Only called on the thread.

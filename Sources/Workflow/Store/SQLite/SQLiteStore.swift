@@ -109,8 +109,9 @@ final class SQLiteStore: WorkflowStore {
     }
 
     func close() async {
+        // The reader first: SQLite empties the log when the last connection closes, and a reading one cannot.
+        await reader.close()
         await writer.stop()
-        reader.stop()
         locks.letGoAll()
     }
 
