@@ -3,6 +3,15 @@ import Testing
 import Workflow
 import WorkflowTesting
 
+/// A clock whose timers come too late for everything.
+private struct LateTimers: EngineClock {
+    let clock: ManualClock
+
+    func now() -> Date { clock.now() }
+    func sleep(until deadline: Date) async throws { try await clock.sleep(until: deadline) }
+    func expire(at deadline: Date) async throws { try await Task.sleep(for: .seconds(600)) }
+}
+
 @Suite("Deadlines of runs and heartbeats of steps")
 struct DeadlineTests {
     /// Holds a box in a step that ends when it is cancelled.
@@ -96,6 +105,23 @@ struct DeadlineTests {
             try await Self.expectTimeout(second, handle.id)
             #expect(world.effects == ["long": 1] && world.alive == [])
             await second.shutdown()
+        }
+    }
+
+    @Test("no step begins after the deadline, even if the timer has not noticed that it passed")
+    func lateTimer() async throws {
+        let world = World()
+        let clock = ManualClock()
+        try await withEngine(testConfiguration(clock: LateTimers(clock: clock))) { engine, _ in
+            let handle = try await engine.start(
+                Script { _, run in
+                    try await run.step("before") { _ in clock.advance(by: .seconds(60)) }
+                    return try await run.step("after") { _ in world.effect("after") }
+                }, input: "", timeout: .seconds(60))
+            await #expect(throws: WorkflowError.self) { try await handle.result() }
+            try await Self.expectTimeout(engine, handle.id)
+            #expect(world.count("after") == 0)
+            #expect(try await engine.steps(of: handle.id).map(\.state) == [.done])
         }
     }
 

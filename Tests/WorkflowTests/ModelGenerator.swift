@@ -27,8 +27,7 @@ struct ModelGenerator: Sendable {
         case ..<640: return .submit(site: site, batches(oracle, 1...3))
         case ..<670: return .requestCancellation(site: site, someRun(oracle))
         case ..<685: return .cancellationRequests(site: site)
-        case ..<710:
-            return .delete(site: site, age: Int64(random.number(-10...3000)), keep: random.number(0...8))
+        case ..<710: return .delete(site: site, age: age(oracle), keep: random.number(0...8))
         case ..<735: return .isHeld(site: site, someRun(oracle))
         case ..<765: return .run(site: site, someRun(oracle))
         case ..<785: return .prefix(site: site, String(someRun(oracle).description.prefix(random.number(0...26))))
@@ -82,6 +81,14 @@ struct ModelGenerator: Sendable {
                 dedupKey: dedupKey, labels: labels,
                 deadlineAt: random.chance(300) ? oracle.now + Int64(random.number(1...5000)) : nil,
                 isUrgent: random.chance(700)))
+    }
+
+    /// Now and then exactly that of a finished run, which then stays.
+    private mutating func age(_ oracle: ModelOracle) -> Int64 {
+        if random.chance(500), let end = random.pick(sorted(oracle).compactMap({ oracle.runs[$0]?.finishedAt })) {
+            return oracle.now - end
+        }
+        return Int64(random.number(-10...3000))
     }
 
     /// A step towards the deletion of some run: it has to have ended, and its ledger to be closed.
