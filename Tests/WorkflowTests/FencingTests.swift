@@ -1,4 +1,5 @@
 import Foundation
+import CoreMetrics
 import GRDB
 import Testing
 import WorkflowTesting
@@ -59,47 +60,65 @@ struct FencingTests {
         ]
     }
 
-    @Test("a stale epoch can change nothing, by any kind of change, and the right one can", arguments: 0..<13)
-    func staleWriter(index: Int) async throws {
-        try await withEngine { engine, _ in
-            let store = try #require(engine.core.store as? SQLiteStore)
-            // A run of its own that no executor works on.
+    /// What a writer of an epoch that is over, or of one that never was, can do by one kind of change.
+    private static func defects(
+        _ index: Int, _ rewrite: @escaping @Sendable (RunStatement, String) -> String = { $1 }
+    ) async throws -> [String] {
+        try await TemporaryStore.use { files in
+            var configuration = files.configuration
+            configuration.rewrite = rewrite
+            let store = try await SQLiteStore.open(
+                configuration, clock: ManualClock(), metrics: StoreMetrics(NOOPMetricsHandler.instance))
+            defer { store.sever() }
             let id = RunID(time: Date())
-            let owner = engine.core.owner()
-            let epoch = await withCheckedContinuation { continuation in
-                store.create(
-                    NewRun(
-                        id: id, workflow: "w", version: 1, input: "1", inputHash: "", dedupKey: nil, labels: [:]),
-                    owner: owner, urgency: .now
-                ) { result in
-                    guard case .success(.created(let claim)) = result else {
-                        continuation.resume(returning: 0)
-                        return
-                    }
-                    continuation.resume(returning: claim.epoch)
-                }
+            let owner = RunOwner(description: "test", pid: 1, host: "here", since: Date())
+            let new = NewRun(
+                id: id, workflow: "w", version: 1, input: "1", inputHash: "", dedupKey: nil, labels: [:])
+            _ = try await withCheckedThrowingContinuation { continuation in
+                store.create(new, owner: owner, urgency: .now) { continuation.resume(with: $0) }
             }
-            #expect(epoch == 1)
-            let all = Self.changes(id)
-            #expect(all.count == 13)
-            let (name, before, change) = all[index]
+            let (name, before, change) = changes(id)[index]
             if !before.isEmpty { try await store.commit(before, run: id, epoch: 1) }
             await store.relinquish(LockClaim(id: id, epoch: 1), isOver: false)
-            guard case .claimed(let claimed) = try await store.claim(id, owner: owner, purpose: .execution) else {
-                Issue.record("the run could not be claimed")
-                return
-            }
-            #expect(claimed.claim.epoch == 2)
-
-            let dump = try await Self.dump(store)
+            guard case .claimed(let claimed) = try await store.claim(id, owner: owner, purpose: .execution),
+                claimed.claim.epoch == 2
+            else { return ["the run could not be claimed"] }
+            let dump = try await dump(store)
+            var defects: [String] = []
             for stale in [1, 3] {
-                #expect(
-                    await code { try await store.commit([change], run: id, epoch: stale) } == .takenOver, "\(name)")
-                #expect(try await Self.dump(store) == dump, "\(name)")
+                if await code({ try await store.commit([change], run: id, epoch: stale) }) != .takenOver {
+                    defects.append("\(name) by epoch \(stale) was not refused")
+                }
+                if try await Self.dump(store) != dump { defects.append("\(name) by epoch \(stale) changed something") }
             }
-            try await store.commit([change], run: id, epoch: 2)
-            #expect(try await Self.dump(store) != dump, "\(name)")
+            if defects.isEmpty {
+                try await store.commit([change], run: id, epoch: 2)
+                if try await Self.dump(store) == dump { defects.append("\(name) by the right epoch changed nothing") }
+            }
+            return defects
         }
+    }
+
+    @Test("a stale epoch can change nothing, by any kind of change, and the right one can", arguments: 0..<13)
+    func staleWriter(index: Int) async throws {
+        #expect(try await Self.defects(index) == [])
+    }
+
+    @Test("without its guard any one statement lets a stale writer in, and the test above notices")
+    func mutants() async throws {
+        var noticed = 0
+        for mutant in RunStatement.allCases {
+            #expect(mutant.sql.contains(RunStatement.epochGuard), "\(mutant) has no guard")
+            var defects: [String] = []
+            for index in 0..<Self.changes(RunID(time: Date())).count {
+                defects += try await Self.defects(index) { statement, sql in
+                    statement == mutant ? sql.replacing(RunStatement.epochGuard, with: "?2 = ?2") : sql
+                }
+            }
+            #expect(!defects.isEmpty, "nothing noticed that \(mutant) lost its guard")
+            noticed += defects.isEmpty ? 0 : 1
+        }
+        print("\(noticed) of \(RunStatement.allCases.count) guards taken away were noticed")
     }
 
     @Test("an executor that was taken over stops at its next write and begins no other effect")

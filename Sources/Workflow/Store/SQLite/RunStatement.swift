@@ -19,7 +19,7 @@ enum RunStatement: Int, CaseIterable {
     case event
 
     /// What keeps a stale writer out: the words that a mutation test takes away, one statement after the other.
-    static let epochGuard = "epoch = ?2"
+    static let epochGuard = "runs.epoch = ?2"
 
     /// Whether the run is one of this epoch and not over.
     private static let isOurs = "EXISTS (SELECT 1 FROM runs WHERE no = ?1 AND \(epochGuard) AND finished_at IS NULL)"
