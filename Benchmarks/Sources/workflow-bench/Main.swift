@@ -18,6 +18,10 @@ struct Main {
     }
 
     private static func run(_ options: Options) async throws {
+        if let path = options.memoryProbe {
+            write("\(try await StartUpBenchmark.peakMemory(opening: path))\n", to: .standardOutput)
+            return
+        }
         let disk = try BenchmarkDirectory(parent: options.directory)
         let result: Result<Report, any Error>
         do {

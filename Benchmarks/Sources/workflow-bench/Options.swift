@@ -2,26 +2,30 @@
 struct Options {
     static let usage = """
         usage: workflow-bench [--only commits|startup|idle] [--finished-runs N] [--steps N] [--runs N] [--rounds N]
-                              [--idle-seconds N] [--directory DIR] [--json FILE|-]
+                              [--idle-seconds N] [--directory DIR] [--dbos PYTHON] [--json FILE|-]
 
           --only            one group of figures; all without it
-          --finished-runs   how many finished runs the store of the start-up figures holds (default 100000)
+          --finished-runs   how many finished runs the store of the start-up figures holds (default 1000000)
           --steps           steps of the sequential run, and commits of the peer (default 2000)
           --runs            how many runs go at once (default 64)
           --rounds          how often peer and engine take turns; the median counts (default 5)
           --idle-seconds    how long the waiting engine is watched (default 10)
           --directory       a directory on the disk to measure (default: the working directory)
+          --dbos            a Python that has the package dbos: measured beside the engine
           --json            also write JSON to a file; "-" is standard output, and the text goes to standard error
         """
 
     var only: String?
-    var finishedRuns = 100_000
+    var finishedRuns = 1_000_000
     var steps = 2000
     var runs = 64
     var rounds = 5
     var idleSeconds = 10
     var directory = "."
+    var dbosPython: String?
     var json: String?
+    /// The database that this process only opens, to say how much memory that takes.
+    var memoryProbe: String?
 
     init(_ arguments: [String]) throws {
         var rest = arguments[...]
@@ -39,6 +43,8 @@ struct Options {
             case "--rounds": rounds = try Self.number(flag, value, 1...1000)
             case "--idle-seconds": idleSeconds = try Self.number(flag, value, 1...3600)
             case "--directory": directory = value
+            case "--dbos": dbosPython = value
+            case "--memory-probe": memoryProbe = value
             case "--json": json = value
             default: throw Usage(message: "unknown option \(flag)")
             }

@@ -1,6 +1,7 @@
 import CSQLite
 
-/// The peer: SQLite's C library without anything around it, one row a transaction, as safe as the engine's commits.
+/// The peer: SQLite's C library without anything around it, one row a transaction, as safe as the engine's commits, and
+/// otherwise as SQLite comes (it moves its log every 1000 pages).
 final class PlainSQLite {
     private let database: OpaquePointer
     private let insert: OpaquePointer
@@ -13,7 +14,7 @@ final class PlainSQLite {
         guard code == SQLITE_OK, let opened else { throw Failed(what: "open", code: code) }
         database = opened
         let setUp = """
-            PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 0;
+            PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;
             CREATE TABLE rows (id INTEGER PRIMARY KEY, text TEXT NOT NULL) STRICT;
             """
         let executed = sqlite3_exec(opened, setUp, nil, nil, nil)

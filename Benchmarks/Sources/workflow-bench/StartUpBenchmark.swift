@@ -1,3 +1,5 @@
+import Foundation
+import Glibc
 import Workflow
 
 /// What a program waits for when it starts on a store with many finished runs, beside the same on a store with few.
@@ -21,6 +23,7 @@ struct StartUpBenchmark {
         var list: [Double] = []
         var interrupted: [Double] = []
         var find: [Double] = []
+        var memory: [Double] = []
     }
 
     func figures() async throws -> [Figure] {
@@ -34,9 +37,11 @@ struct StartUpBenchmark {
             try await round(small, &few)
             try await round(large, &many)
         }
-        func figure(_ name: String, _ samples: KeyPath<Samples, [Double]>) -> Figure {
+        few.memory.append(try await Self.memoryOfChild(small))
+        many.memory.append(try await Self.memoryOfChild(large))
+        func figure(_ name: String, _ samples: KeyPath<Samples, [Double]>, unit: String = "ms") -> Figure {
             Figure(
-                "\(name), \(options.finishedRuns) finished runs", unit: "ms", better: .less,
+                "\(name), \(options.finishedRuns) finished runs", unit: unit, better: .less,
                 samples: many[keyPath: samples], peer: "the same with \(Self.few)", peerSamples: few[keyPath: samples])
         }
         return [
@@ -44,7 +49,40 @@ struct StartUpBenchmark {
             figure("claim: until resume() returns", \.claim),
             figure("resume: until the run is over", \.resume), figure("ls: the newest 20", \.list),
             figure("ls: the interrupted ones", \.interrupted), figure("find by a prefix", \.find),
+            figure("peak memory of a process that opens, resumes and lists", \.memory, unit: "MiB"),
         ]
+    }
+
+    /// Opens the store, takes a run up and lists: what a short-lived program does.
+    ///
+    /// - Returns: the most memory that this process has ever used, in KiB.
+    static func peakMemory(opening path: String) async throws -> Int {
+        let engine = try await openEngine(path)
+        _ = try await engine.start(Steps(), input: 20).result()
+        _ = try await engine.runs(RunQuery(limit: 20))
+        await engine.shutdown()
+        var usage = rusage()
+        getrusage(RUSAGE_SELF.rawValue, &usage)
+        return usage.ru_maxrss
+    }
+
+    /// The same in a process of its own, in MiB: this one has filled the store before.
+    private static func memoryOfChild(_ path: String) async throws -> Double {
+        let output = try await onThread {
+            let process = Process()
+            process.executableURL = URL(fileURLWithPath: CommandLine.arguments[0])
+            process.arguments = ["--memory-probe", path]
+            let pipe = Pipe()
+            process.standardOutput = pipe
+            try process.run()
+            let output = try pipe.fileHandleForReading.readToEnd() ?? Data()
+            process.waitUntilExit()
+            return String(decoding: output, as: UTF8.self)
+        }
+        guard let kibibytes = Double(output.trimmingCharacters(in: .whitespacesAndNewlines)) else {
+            throw Usage(message: "the memory probe answered '\(output)'")
+        }
+        return kibibytes / 1024
     }
 
     /// Real runs of one step, many at once.

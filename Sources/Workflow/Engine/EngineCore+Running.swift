@@ -61,7 +61,7 @@ extension EngineCore {
                 "run \(id) is of workflow '\(record.workflow)', which this program does not have: resume it with the "
                     + "program that started it")
         }
-        return try await registered.resume(id)
+        return try await registered.resume(self, id)
     }
 
     func resume<W: WorkflowDefinition, Output: Sendable>(

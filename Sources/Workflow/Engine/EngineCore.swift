@@ -17,7 +17,7 @@ final class EngineCore: Sendable {
     /// A workflow known by its name, without its types.
     struct Registered: Sendable {
         let type: any WorkflowDefinition.Type
-        let resume: @Sendable (RunID) async throws -> RunHandle<String>
+        let resume: @Sendable (EngineCore, RunID) async throws -> RunHandle<String>
     }
 
     let store: any WorkflowStore
@@ -150,8 +150,9 @@ final class EngineCore: Sendable {
 
     func register<W: WorkflowDefinition>(_ workflow: W) throws {
         try Names.check(W.name, what: "workflow")
-        let registered = Registered(type: W.self) { [self] id in
-            try await resume(id, as: workflow) { $0 }
+        // The core is handed in: if the registry held it, neither would ever be freed.
+        let registered = Registered(type: W.self) { core, id in
+            try await core.resume(id, as: workflow) { $0 }
         }
         let isNew = state.withLock { state in
             if let other = state.workflows[W.name], other.type != W.self { return false }
