@@ -8,6 +8,10 @@ final class Promise<Value: Sendable>: Sendable {
     }
 
     private let state = Mutex(State.waiting([]))
+    private let hasValue = Atomic<Bool>(false)
+
+    /// Whether the value has come; costs less than to wait for it.
+    var isFulfilled: Bool { hasValue.load(ordering: .acquiring) }
 
     /// - Returns: whether this value is the one.
     @discardableResult
@@ -18,6 +22,7 @@ final class Promise<Value: Sendable>: Sendable {
             return waiters
         }
         guard let waiters else { return false }
+        hasValue.store(true, ordering: .releasing)
         for waiter in waiters { waiter.resume(returning: value) }
         return true
     }

@@ -10,6 +10,9 @@ protocol WorkflowStore: Sendable {
     /// How many transactions were committed.
     var commitCount: Int { get }
 
+    /// Lets who waits for a commit watch for it.
+    var watch: CommitWatch { get }
+
     /// Whether so much waits to be written that whoever adds to it should wait.
     var isCongested: Bool { get }
 
@@ -108,10 +111,10 @@ extension WorkflowStore {
 
     /// Applies changes at once and returns after their commit.
     func commit(_ writes: [RunWrite], run: RunID, epoch: Int, during: (@Sendable () -> Void)? = nil) async throws {
-        try await withCheckedThrowingContinuation { (continuation: CheckedContinuation<Void, any Error>) in
-            submit(WriteBatch(run: run, epoch: epoch, writes: writes, urgency: .now, during: during)) { result in
-                continuation.resume(with: result)
-            }
+        try await watch.outcome { completion in
+            submit(
+                WriteBatch(run: run, epoch: epoch, writes: writes, urgency: .now, during: during),
+                completion: completion)
         }
     }
 }

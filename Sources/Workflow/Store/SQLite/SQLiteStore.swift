@@ -29,6 +29,8 @@ final class SQLiteStore: WorkflowStore {
 
     var commitCount: Int { writer.commitCount }
 
+    var watch: CommitWatch { writer.watch }
+
     var isCongested: Bool { writer.backlog > 1000 }
 
     var now: Timestamp { Timestamp(clock.now()) }

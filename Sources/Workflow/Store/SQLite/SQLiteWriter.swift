@@ -36,6 +36,7 @@ final class SQLiteWriter: Sendable {
     private let path: String
     private let metrics: StoreMetrics
     private let state: Mutex<State>
+    let watch = CommitWatch()
     private let wake = DispatchSemaphore(value: 0)
     private let stopped = Promise<Void>()
 
@@ -81,6 +82,7 @@ final class SQLiteWriter: Sendable {
             if state.isStopping { return .refused(WorkflowError(.engineClosed, "the engine was shut down")) }
             return .queued(mustWake: state.queue.append(operation, at: .now, flushDelay: flushDelay))
         }
+        if operation.urgency == .now { watch.announce() }
         switch answer {
         case .refused(let error): operation.completion(error)
         case .queued(let mustWake): if mustWake { wake.signal() }
@@ -129,9 +131,16 @@ final class SQLiteWriter: Sendable {
     // MARK: - The thread
 
     private func loop(_ database: WritingDatabase) {
+        var hasCommitted = false
         while true {
             switch turn() {
-            case .take(let group): commit(group, database)
+            case .take(let group):
+                commit(group, database)
+                hasCommitted = true
+            case .wait where hasCommitted:
+                hasCommitted = false
+                // Whether or not something came, the queue says what is next.
+                watch.lookForMore()
             case .wait(until: nil): wake.wait()
             case .wait(until: .some(let instant)):
                 // A time-out is as good as a signal: the queue is looked at again.
@@ -158,11 +167,13 @@ final class SQLiteWriter: Sendable {
         let operations = group.operations
         var common: (any Error)?
         var errors: [(any Error)?] = []
+        let began = ContinuousClock.now
         do {
             errors = try database.transaction(operations) { [self] in
                 guard !isSevered else { throw WorkflowError.severed }
             }
             state.withLock { $0.commits += 1 }
+            watch.committed(in: began.duration(to: .now))
             metrics.committed(
                 operations: operations.count, of: group.queued, latency: group.waitingSince.duration(to: .now))
         } catch {
