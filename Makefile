@@ -8,7 +8,7 @@ BUILD_RELEASE = swift build -c release --static-swift-stdlib -Xlinker -s --scrat
 SWIFT_FILES = Package.swift Sources Tests migrations $(wildcard Examples/*/Package.swift Examples/*/Sources) \
 	Benchmarks/Package.swift Benchmarks/Sources
 
-.PHONY: run build test lint format bench clean
+.PHONY: run build test test-long lint format bench clean
 
 ## run: build and turn an image into a snapshot: make run IMAGE=ghcr.io/acme/app:1.2
 run:
@@ -26,8 +26,15 @@ test:
 	@scripts/setup test
 	$(BUILD_RELEASE)
 	swift build --build-tests
+	scripts/docs
 	Examples/Postcards/try.sh
 	SNAPWF_BIN="$(CURDIR)/$(RELEASE)/release" swift test --skip-build --no-parallel
+
+## test-long: the engine's random proofs at full size (hours): a million operations against the model, ten thousand kills
+test-long:
+	@scripts/setup test
+	swift build --build-tests
+	SNAPWF_TEST_LONG=1 swift test --skip-build --no-parallel --filter WorkflowTests
 
 ## lint: the style that CI insists on
 lint:
@@ -36,12 +43,14 @@ lint:
 format:
 	swift format --in-place --recursive $(SWIFT_FILES)
 
-## bench: each figure beside its peer, from one run
+## bench: each figure beside its peer, from one run, as text and in out/bench/*.json (a quarter of an hour)
 bench:
 	@scripts/setup bench
 	@$(BUILD_RELEASE)
-	@scripts/bench
-	@swift run -c release --package-path Benchmarks --scratch-path .build-bench workflow-bench
+	@swift build -c release --package-path Benchmarks --scratch-path .build-bench
+	@mkdir -p out/bench
+	@scripts/bench --json out/bench/snapshot.json
+	@.build-bench/release/workflow-bench --dbos .build-bench-python/bin/python --json out/bench/workflow.json
 
 clean:
-	rm -rf .build .build-release out
+	rm -rf .build .build-release .build-bench .build-bench-python out
