@@ -50,7 +50,7 @@ public final class CrashProbe: Sendable {
         state.withLock { $0.engine = engine }
     }
 
-    /// What goes into ``EngineConfiguration/probe``.
+    /// What goes into `EngineConfiguration.probe`.
     public var closure: @Sendable (CrashPoint) -> Void {
         { [self] point in pass(point) }
     }

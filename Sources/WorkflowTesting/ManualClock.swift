@@ -30,7 +30,9 @@ public final class ManualClock: EngineClock {
 
     /// Makes a clock.
     ///
-    /// - Parameter start: where it stands at first; the beginning of 2001 unless told otherwise.
+    /// - Parameters:
+    ///   - start: where it stands at first; the beginning of 2001 unless told otherwise.
+    ///   - sleeps: what happens to sleeps.
     public init(_ start: Date = Date(timeIntervalSinceReferenceDate: 0), sleeps: Sleeps = .wait) {
         self.sleeps = sleeps
         state = Mutex(State(now: start))
