@@ -123,6 +123,8 @@ let package = Package(
             name: "SnapshotStepsTests", dependencies: ["Files", "HelperInterface", "SnapshotSteps", "Workflow"],
             swiftSettings: settings),
         .testTarget(
+            name: "SnapwfTests", dependencies: ["HelperInterface", "SnapshotSteps", "Workflow", "snapwf"], swiftSettings: settings),
+        .testTarget(
             name: "EndToEndTests", dependencies: ["TestSupport"], exclude: ["Fixtures"], swiftSettings: settings),
     ]
 )
