@@ -84,8 +84,10 @@ struct DoctorTests {
     @Test("only a helper of this very version is well")
     func helper() {
         let version = "snapshot \(Snapwf.versionText) (output format \(SnapshotKey.formatVersion))"
-        #expect(SandboxChecks.helper("/x/snapshot", status: 0, says: version) == .ok("helper", "/x/snapshot, \(version)"))
-        #expect(SandboxChecks.helper("/x/snapshot", status: 0, says: "snapshot 0.0.9 (output format 1)").verdict == .fail)
+        #expect(
+            SandboxChecks.helper("/x/snapshot", status: 0, says: version) == .ok("helper", "/x/snapshot, \(version)"))
+        #expect(
+            SandboxChecks.helper("/x/snapshot", status: 0, says: "snapshot 0.0.9 (output format 1)").verdict == .fail)
         #expect(SandboxChecks.helper("/x/snapshot", status: 127, says: "not found").verdict == .fail)
     }
 

@@ -259,6 +259,9 @@ struct StoreReaderTests {
             }
             #expect(disturbed == nil)
             try Self.age(store)
+            let link = store.directory + "/link"
+            try FileManager.default.createSymbolicLink(atPath: link, withDestinationPath: store.path)
+            #expect(RestingDatabase(link) == nil, "its log would stand elsewhere")
             try Data().write(to: URL(fileURLWithPath: store.path + "-wal"))
             #expect(RestingDatabase(store.path) == nil, "somebody has it open")
         }

@@ -25,7 +25,8 @@ extension LocalProvider {
             let answer = try ProgramAnswer(of: path, ["--version"], patience: .seconds(10))
             guard answer.status == 0 else {
                 throw SandboxError(
-                    .missingTool, "\(path) --version ends with \(answer.status) (\(answer.text)); install bubblewrap anew")
+                    .missingTool,
+                    "\(path) --version ends with \(answer.status) (\(answer.text)); install bubblewrap anew")
             }
             return (path, answer.text)
         }

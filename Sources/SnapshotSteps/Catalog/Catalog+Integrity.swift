@@ -5,7 +5,8 @@ extension Catalog {
     /// Reads the whole catalog of a state directory and says what is wrong with it; empty when it is sound, `nil` when
     /// there is none yet. Changes and makes nothing.
     ///
-    /// - Throws: `catalogNewerThanProgram`, or `catalog` when it cannot be opened.
+    /// - Throws: `catalogNewerThanProgram`, or `catalog` when it cannot be opened; a retryable one when it will be,
+    ///   after somebody has written.
     package static func problems(in state: StateDirectory) async throws -> [String]? {
         let path = state.catalogDatabase
         return try await onOwnThread {
@@ -32,6 +33,11 @@ extension CatalogDatabase {
             throw error
         } catch let error as DatabaseError where [.SQLITE_CORRUPT, .SQLITE_NOTADB].contains(error.resultCode) {
             return [error.message ?? "\(error.resultCode)"]
+        } catch let error as DatabaseError where error.resultCode == .SQLITE_READONLY {
+            // What a killed process half wrote is taken back by the next one that may write.
+            throw SnapshotError(
+                .catalog, "\(path) was being written when a process was killed; the next run mends that",
+                retryable: true)
         } catch {
             throw failed("read \(path)", error)
         }

@@ -77,6 +77,8 @@ enum DatabaseChecks {
                 return catalogDatabase(state, problems: problems, size: fileSize(state.catalogDatabase))
             }
             return [found ?? unfinished(catalog, state.catalogDatabase)]
+        } catch let error as SnapshotError where error.isRetryable {
+            return [.warn(catalog, "\(error)", next: "snapwf gc --dry-run, and then again: snapwf doctor")]
         } catch {
             return [.fail(catalog, "\(error)", next: "ls -l \(state.path)")]
         }
@@ -92,8 +94,8 @@ enum DatabaseChecks {
     static func sqlite(version: String, hasWALResetBug: Bool) -> Finding {
         let bug =
             hasWALResetBug
-            ? " has the WAL-reset bug (3.7.0 to 3.51.2), which snapwf guards against; never write to workflow.db with "
-                + "another program while one is at work"
+            ? " has the WAL-reset bug (3.7.0 to 3.51.2); snapwf guards against it, but write to workflow.db with no other "
+                + "program while one is at work"
             : ""
         return .ok("SQLite", version + bug)
     }

@@ -34,7 +34,8 @@ enum StateChecks {
 
     private static func unusable(_ home: String, _ why: String) -> Finding {
         .fail(
-            name, "\(home) cannot be used: \(why)", next: "make it writable, or name another one: SNAPWF_HOME=/path snapwf …")
+            name, "\(home) cannot be used: \(why)",
+            next: "make it writable, or name another one: SNAPWF_HOME=/path snapwf …")
     }
 
     private static func freeSpace(in directory: String) -> [Finding] {
@@ -50,7 +51,9 @@ enum StateChecks {
     /// A pull needs the image's own size; what is less than this is too little for any.
     static func freeSpace(_ bytes: UInt64, in directory: String) -> Finding {
         let text = "\(byteCountText(bytes)) free below \(directory)"
-        if bytes < 64 << 20 { return .fail("free space", text, next: "free some, or use another disk: SNAPWF_HOME=/path") }
+        if bytes < 64 << 20 {
+            return .fail("free space", text, next: "free some, or use another disk: SNAPWF_HOME=/path")
+        }
         if bytes < 2 << 30 { return .warn("free space", text, next: "free some; large images need more") }
         return .ok("free space", text)
     }

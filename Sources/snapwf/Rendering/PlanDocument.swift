@@ -110,7 +110,9 @@ extension PlanDocument.Step {
             error = failure.message
         case .retry(let due):
             at = due
-            (action, words) = ("retry", "tries again \(Self.wait(until: due, now)), attempt \(next)\(Self.after(error))")
+            (action, words) = (
+                "retry", "tries again \(Self.wait(until: due, now)), attempt \(next)\(Self.after(error))"
+            )
         case .runAgain: (action, words) = ("run-again", "runs it again, attempt \(next): repeating it is safe")
         case .verify: (action, words) = ("verify", "finds out whether it happened")
         case .ask: (action, words) = ("ask", "stops here: somebody has to decide")

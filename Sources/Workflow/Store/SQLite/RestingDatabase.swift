@@ -24,7 +24,9 @@ struct RestingDatabase: Equatable {
         for suffix in ["-wal", "-journal"] where access(path + suffix, F_OK) == 0 { return nil }
         var info = stat()
         var now = timespec()
-        guard stat(path, &info) == 0, clock_gettime(CLOCK_REALTIME, &now) == 0,
+        // By another name, or behind a symbolic link, it would have its log elsewhere.
+        guard lstat(path, &info) == 0, info.st_mode & S_IFMT == S_IFREG, info.st_nlink == 1,
+            clock_gettime(CLOCK_REALTIME, &now) == 0,
             Int64(now.tv_sec) - Int64(info.st_mtim.tv_sec) > Self.rest
         else { return nil }
         self.path = path
@@ -36,8 +38,12 @@ struct RestingDatabase: Equatable {
 
     /// What `body` read or how it failed; `nil` if that counts for nothing.
     func read<T>(_ settings: Configuration, _ body: (Database) throws -> T) -> Result<T, any Error>? {
-        // A SQLite that is built without URIs finds no such file.
-        guard let address = address, let queue = try? DatabaseQueue(path: address, configuration: settings) else {
+        guard let address else { return nil }
+        let queue: DatabaseQueue
+        do {
+            queue = try DatabaseQueue(path: address, configuration: settings)
+        } catch {
+            // A SQLite that is built without URIs finds no such file. Whatever else it is, the usual way meets it, too.
             return nil
         }
         let result = Result { try queue.read(body) }

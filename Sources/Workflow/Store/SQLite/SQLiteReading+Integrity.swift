@@ -11,7 +11,9 @@ extension SQLiteReading {
                 }
                     + problems(of: db, "PRAGMA foreign_key_check") { row in
                         let place = (row["rowid"] as Int64?).map { " \($0)" } ?? ""
-                        return ["row\(place) of \(row[0] as String) belongs to a row of \(row[2] as String) that is not there"]
+                        return [
+                            "row\(place) of \(row[0] as String) belongs to a row of \(row[2] as String) that is not there"
+                        ]
                     }
             }
         } catch let error as WorkflowError where error.code == .storeCorrupt {
