@@ -120,7 +120,10 @@ let package = Package(
         .testTarget(name: "FilesTests", dependencies: ["Files"], swiftSettings: settings),
         .testTarget(name: "HelperInterfaceTests", dependencies: ["HelperInterface"], swiftSettings: settings),
         .testTarget(
-            name: "SnapshotStepsTests", dependencies: ["Files", "HelperInterface", "SnapshotSteps", "Workflow"],
+            name: "SnapshotStepsTests", dependencies: ["Files", "HelperInterface", "SnapshotSteps", "Workflow", grdb],
+            swiftSettings: settings),
+        .testTarget(
+            name: "SnapwfTests", dependencies: ["HelperInterface", "SnapshotSteps", "Workflow", "snapwf"],
             swiftSettings: settings),
         .testTarget(
             name: "EndToEndTests", dependencies: ["TestSupport"], exclude: ["Fixtures"], swiftSettings: settings),

@@ -12,6 +12,11 @@ package struct StateDirectory: Sendable {
     package var sandboxes: String { path + "/sandboxes" }
     private var ownerFile: String { path + "/owner" }
 
+    /// Makes and checks nothing: for reading what may be there.
+    package init(reading path: String) {
+        self.path = path
+    }
+
     /// Makes what is missing and checks that it can be written.
     ///
     /// - Throws: `SnapshotError.stateDirectory` naming the path, why, and the variable that moves it.

@@ -1,16 +1,26 @@
+import FoundationEssentials
 import SnapshotSteps
 import Workflow
 
-extension Session {
+/// What runs can be looked up in.
+protocol RunSource: Sendable {
+    func runs(_ query: RunQuery) async throws -> [RunRecord]
+    func find(prefix: String) async throws -> [RunRecord]
+}
+
+extension Engine: RunSource {}
+extension StoreReader: RunSource {}
+
+extension RunSource {
     /// The run that a person means by an id, a unique prefix of one, or `@last`.
     func findRun(_ text: String) async throws -> RunRecord {
         if text == "@last" {
-            guard let last = try await engine.runs(RunQuery(limit: 1)).first else {
-                throw SnapshotError(.runNotFound, "there is no run yet; start one: snapwf run IMAGE")
+            guard let last = try await runs(RunQuery(limit: 1)).first else {
+                throw SnapshotError.noRun
             }
             return last
         }
-        let found = text.isEmpty ? [] : try await engine.find(prefix: text)
+        let found = text.isEmpty ? [] : try await find(prefix: text)
         if let exact = found.first(where: { $0.id.description == text.lowercased() }) { return exact }
         guard let first = found.first else {
             throw SnapshotError(.runNotFound, "there is no run \"\(text)\"; list them: snapwf ls")
@@ -20,5 +30,30 @@ extension Session {
             throw SnapshotError(.runNotFound, "\"\(text)\" names \(found.count) runs (\(some)…); write more of the id")
         }
         return first
+    }
+}
+
+extension SnapshotError {
+    static var noRun: SnapshotError {
+        SnapshotError(.runNotFound, "there is no run yet; start one: snapwf run IMAGE")
+    }
+}
+
+/// The records of runs, for verbs that only look: nothing is made, swept or waited for.
+enum RecordedRuns {
+    /// - Returns: `nil` where no run was ever started.
+    static func open() async throws -> StoreReader? {
+        let home = try Places.stateDirectory(ProcessInfo.processInfo.environment)
+        do {
+            return try await StoreReader(store: .sqlite(path: StateDirectory(reading: home).workflowDatabase))
+        } catch let error as WorkflowError where error.code == .noStore {
+            return nil
+        }
+    }
+
+    /// - Throws: `SnapshotError.runNotFound` where no run was ever started.
+    static func require() async throws -> StoreReader {
+        guard let reader = try await open() else { throw SnapshotError.noRun }
+        return reader
     }
 }

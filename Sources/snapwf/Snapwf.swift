@@ -17,7 +17,9 @@ struct Snapwf: AsyncParsableCommand {
             75 interrupted, go on with snapwf resume · 130 forced.
             """,
         version: "snapwf \(versionText)",
-        subcommands: [RunCommand.self, ResumeCommand.self, GCCommand.self, LsCommand.self, ShowCommand.self])
+        subcommands: [
+            RunCommand.self, ResumeCommand.self, GCCommand.self, LsCommand.self, ShowCommand.self, DoctorCommand.self,
+        ])
 
     static func main() async {
         // A reader that went away is an error of a write, never a signal that skips what must be saved.

@@ -1,5 +1,6 @@
 import Files
 import Foundation
+import GRDB
 import Glibc
 import HelperInterface
 import Testing
@@ -153,5 +154,44 @@ struct CatalogTests {
         let test = try TestState()
         #expect(try test.state.owner() == test.state.owner())
         #expect(try StateDirectory(opening: test.state.path).owner() == test.state.owner())
+    }
+
+    @Test(
+        "a catalog is looked through without a change: sound, damaged, cut off in a write, of a newer version, absent")
+    func integrity() async throws {
+        let test = try TestState()
+        let (file, result) = try test.made("a")
+        _ = try await test.catalog.register(result, file: file, runID: "run1")
+        let path = test.state.catalogDatabase
+        #expect(try await Catalog.problems(in: test.state) == [])
+
+        let copy = StateDirectory(reading: test.state.path + "/copy")
+        #expect(try await Catalog.problems(in: copy) == nil)
+        #expect(!fileExists(copy.path))
+        try makeDirectories(copy.path, mode: 0o700)
+        let queue = try DatabaseQueue(path: path)
+        try await queue.writeWithoutTransaction { database in
+            // Too little room in memory: pages reach the file, and what they replace the journal.
+            try database.execute(sql: "PRAGMA cache_size = 1; CREATE TABLE junk (x); BEGIN IMMEDIATE")
+            for _ in 0..<50 { try database.execute(sql: "INSERT INTO junk VALUES (randomblob(5000))") }
+            for suffix in ["", "-journal"] {
+                try FileManager.default.copyItem(atPath: path + suffix, toPath: copy.catalogDatabase + suffix)
+            }
+            try database.execute(sql: "ROLLBACK")
+        }
+        let cutOff = await #expect(throws: SnapshotError.self) { try await Catalog.problems(in: copy) }
+        #expect(cutOff?.isRetryable == true)
+        #expect(fileExists(copy.catalogDatabase + "-journal"))
+        _ = try Catalog(state: copy)
+        #expect(try await Catalog.problems(in: copy) == [])
+
+        var bytes = try #require(try readFile(copy.catalogDatabase, limit: 1 << 20))
+        for index in 4096..<(4096 * 2) { bytes[index] = ~bytes[index] }
+        try writeFile(copy.catalogDatabase, bytes, mode: 0o600)
+        #expect(try await Catalog.problems(in: copy)?.isEmpty == false)
+
+        try await queue.write { try $0.execute(sql: "INSERT INTO grdb_migrations VALUES ('v9999')") }
+        let newer = await #expect(throws: SnapshotError.self) { try await Catalog.problems(in: test.state) }
+        #expect(newer?.code == .catalogNewerThanProgram)
     }
 }

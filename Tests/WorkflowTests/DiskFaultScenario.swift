@@ -1,4 +1,3 @@
-import GRDB
 import Synchronization
 import WorkflowTesting
 
@@ -177,10 +176,6 @@ struct DiskFaultScenario {
         for name in ["prepare", "pull", "report"] where !(1...2).contains(world.count(name)) {
             outcome.defects.append("\(name) happened \(world.count(name)) times")
         }
-        guard let store = engine.core.store as? SQLiteStore else { throw Glitch(what: "the store") }
-        let report = try await store.writer.perform { session in
-            try String.fetchAll(session.db, sql: "PRAGMA integrity_check")
-        }
-        if report != ["ok"] { outcome.defects += report }
+        outcome.defects += try await engine.checkIntegrity()
     }
 }

@@ -1,4 +1,3 @@
-import GRDB
 import Synchronization
 import WorkflowTesting
 
@@ -170,7 +169,7 @@ struct PowerLossScenario {
         surroundings.probe = probe.closure
         let engine = try await Engine(store: configuration(), configuration: surroundings)
         probe.attach(engine)
-        outcome.defects += try await Self.damage(engine)
+        outcome.defects += try await engine.checkIntegrity()
         let kept = try await Self.kept(engine)
         outcome.lost += promised.subtracting(kept)
         promised.formIntersection(kept)
@@ -227,15 +226,6 @@ struct PowerLossScenario {
             }
         }
         return kept
-    }
-
-    private static func damage(_ engine: Engine) async throws -> [String] {
-        guard let store = engine.core.store as? SQLiteStore else { return ["no SQLite store"] }
-        return try await store.writer.perform { session in
-            let report = try String.fetchAll(session.db, sql: "PRAGMA integrity_check")
-            let orphans = try Row.fetchAll(session.db, sql: "PRAGMA foreign_key_check")
-            return report.filter { $0 != "ok" } + orphans.map { "orphan: \($0)" }
-        }
     }
 
     private mutating func inspect() async throws {

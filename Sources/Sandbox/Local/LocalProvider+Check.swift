@@ -12,11 +12,32 @@ extension LocalProvider {
             guard access(configuration.root, W_OK | X_OK) == 0 else {
                 throw SandboxError(.notPermitted, "\(configuration.root) is not writable; choose another directory")
             }
-            try checkBubblewrap(Bubblewrap.locate(configuration.bubblewrap))
+            try Self.checkBubblewrap(Bubblewrap.locate(configuration.bubblewrap))
         }
     }
 
-    private func checkBubblewrap(_ bubblewrap: String) throws(SandboxError) {
+    /// The bubblewrap that sandboxes are made with, and what it says its version is. Makes nothing.
+    package static func bubblewrap(
+        _ configured: String? = nil
+    ) async throws -> (path: String, version: String) {
+        try await onOwnThread {
+            let path = try Bubblewrap.locate(configured)
+            let answer = try ProgramAnswer(of: path, ["--version"], patience: .seconds(10))
+            guard answer.status == 0 else {
+                throw SandboxError(
+                    .missingTool,
+                    "\(path) --version ends with \(answer.status) (\(answer.text)); install bubblewrap anew")
+            }
+            return (path, answer.text)
+        }
+    }
+
+    /// Shows that a sandbox can be made here: a small one, which ends at once and leaves nothing.
+    package static func trySandbox(bubblewrap path: String) async throws {
+        try await onOwnThread { try checkBubblewrap(path) }
+    }
+
+    private static func checkBubblewrap(_ bubblewrap: String) throws(SandboxError) {
         var status = stat()
         guard stat(bubblewrap, &status) == 0 else { throw .system(errno, "look at \(bubblewrap)") }
         if status.st_mode & S_ISUID != 0 && getuid() != 0 {
@@ -26,20 +47,14 @@ extension LocalProvider {
                     + "(chmod u-s \(bubblewrap)) where user namespaces are allowed, or run as root"
             )
         }
-        let errors = try Pipe()
-        let pid = try ChildProcess.start(
-            bubblewrap,
+        let answer = try ProgramAnswer(
+            of: bubblewrap,
             [getuid() == 0 ? "--unshare-user-try" : "--unshare-user", "--unshare-pid", "--ro-bind", "/usr", "/usr"]
                 + ["--ro-bind-try", "/lib", "/lib", "--ro-bind-try", "/lib64", "/lib64", "--proc", "/proc"]
                 + ["--", "/usr/bin/env", "true"],
-            descriptors: [-1, -1, errors.write.raw]
-        )
-        let read = errors.readEnd()
-        setNonBlocking(read.raw)
-        let code = try ChildProcess.reap(pid, patience: .seconds(20))
-        guard code != 0 else { return }
-        let text = String(decoding: drain(read.raw, limit: 2000), as: UTF8.self).trimmed
-        throw SandboxError(.notPermitted, Self.advice(complaint: text, setting: Self.setting))
+            patience: .seconds(20))
+        guard answer.status != 0 else { return }
+        throw SandboxError(.notPermitted, advice(complaint: answer.text, setting: setting))
     }
 
     /// What to do when bubblewrap cannot make namespaces.

@@ -22,20 +22,10 @@ struct CatalogDatabase: Sendable {
             throw Self.failed("open \(path)", error)
         }
         chmod(path, 0o600)
-        var migrator = DatabaseMigrator()
-        for (identifier, sql) in CatalogMigrations.all {
-            migrator.registerMigration(identifier) { try $0.execute(sql: sql) }
-        }
+        let migrator = Self.migrator
         do {
             let isNewer = try queue.read { try migrator.hasBeenSuperseded($0) }
-            guard !isNewer else {
-                throw SnapshotError(
-                    .catalogNewerThanProgram,
-                    """
-                    \(path) was written by a newer version of snapwf. Upgrade snapwf, or use another state directory: \
-                    SNAPWF_HOME=/path snapwf …
-                    """)
-            }
+            guard !isNewer else { throw Self.newer(path) }
             do {
                 try migrator.migrate(queue)
             } catch {
@@ -49,7 +39,24 @@ struct CatalogDatabase: Sendable {
         }
     }
 
-    private static func failed(_ what: String, _ error: any Error) -> SnapshotError {
+    static var migrator: DatabaseMigrator {
+        var migrator = DatabaseMigrator()
+        for (identifier, sql) in CatalogMigrations.all {
+            migrator.registerMigration(identifier) { try $0.execute(sql: sql) }
+        }
+        return migrator
+    }
+
+    static func newer(_ path: String) -> SnapshotError {
+        SnapshotError(
+            .catalogNewerThanProgram,
+            """
+            \(path) was written by a newer version of snapwf. Upgrade snapwf, or use another state directory: \
+            SNAPWF_HOME=/path snapwf …
+            """)
+    }
+
+    static func failed(_ what: String, _ error: any Error) -> SnapshotError {
         let resultCode = (error as? DatabaseError)?.resultCode
         let code: SnapshotError.Code = resultCode == .SQLITE_FULL ? .diskFull : .catalog
         let isRetryable = resultCode == .SQLITE_BUSY || resultCode == .SQLITE_FULL

@@ -50,6 +50,10 @@ public struct WorkflowError: RetryClassifying, CustomStringConvertible {
         case runFailed(Failure)
         /// The file system of the store does not keep locks, so runs could not be held.
         case locksNotKept
+        /// A ``StoreReader`` found no store, or one in which nothing was ever recorded.
+        case noStore
+        /// A ``StoreReader`` found a store of an older version, which an ``Engine`` has to open first.
+        case storeNeedsMigration
         /// The store was written by a newer version of this program.
         case storeNewerThanProgram
         /// The store's directory or file cannot be written.
@@ -62,7 +66,7 @@ public struct WorkflowError: RetryClassifying, CustomStringConvertible {
         case storeCorrupt
         /// The store failed otherwise, for example with an I/O error.
         case storeFailed
-        /// The engine was shut down.
+        /// The engine was shut down, or the reader was closed.
         case engineClosed
     }
 

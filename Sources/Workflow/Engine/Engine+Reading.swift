@@ -9,9 +9,7 @@ extension Engine {
 
     /// All runs whose id begins with `prefix` (case does not matter), newest first, at most 100.
     public func find(prefix: String) async throws -> [RunRecord] {
-        let lowered = prefix.lowercased()
-        guard RunID.isPrefix(lowered) else { return [] }
-        return try await core.store.runs(idPrefix: lowered)
+        try await core.store.find(prefix: prefix)
     }
 
     /// Runs, newest first.
@@ -41,6 +39,13 @@ extension Engine {
     ///   - seq: where to go on; 0 for the beginning.
     ///   - limit: 1 to 10 000; other values are brought into that range.
     public func events(of id: RunID, after seq: Int64 = 0, limit: Int = 1000) async throws -> [EventRecord] {
-        try await core.store.events(of: id, after: seq, limit: min(max(limit, 1), 10_000))
+        try await core.store.page(of: id, after: seq, limit: limit)
+    }
+
+    /// Reads the whole database and says what is wrong with it, at most some hundred problems; empty when it is sound.
+    ///
+    /// It takes seconds for every gigabyte, and this engine's other reading waits for it; runs go on.
+    public func checkIntegrity() async throws -> [String] {
+        try await core.store.checkIntegrity()
     }
 }

@@ -60,7 +60,7 @@ public final class Engine: Sendable {
 
     /// Says what a resume would do with the recorded steps and resources. It changes nothing and needs no lock.
     public func plan(_ id: RunID) async throws -> ResumePlan {
-        try await core.plan(id)
+        try await core.store.plan(id)
     }
 
     /// Answers for a step in doubt. The run must not be held.

@@ -12,14 +12,6 @@ extension EngineCore {
         return try await store.run(id)?.recordedStatus.isFinished ?? false
     }
 
-    func plan(_ id: RunID) async throws -> ResumePlan {
-        guard let run = try await store.run(id) else { throw WorkflowError.unknownRun(id) }
-        if run.recordedStatus.isFinished { throw WorkflowError.alreadyFinished(id, run.recordedStatus) }
-        return ResumePlan(
-            run: run, steps: try await store.steps(of: id), resources: try await store.resources(of: id),
-            now: clock.now())
-    }
-
     func decide(_ id: RunID, step: String, _ decision: InDoubtDecision) async throws {
         if case .done(let output) = decision {
             do {

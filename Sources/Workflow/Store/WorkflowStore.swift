@@ -3,10 +3,7 @@
 ///
 /// Writes of one run are applied in the order of their submission, and their completions are called in that order,
 /// after the commit.
-protocol WorkflowStore: Sendable {
-    /// The clock that due times and records go by.
-    var clock: any EngineClock { get }
-
+protocol WorkflowStore: StoreReading {
     /// How many transactions were committed.
     var commitCount: Int { get }
 
@@ -42,17 +39,6 @@ protocol WorkflowStore: Sendable {
 
     /// The unfinished runs that somebody wants cancelled.
     func cancellationRequests() async throws -> [RunID]
-
-    /// Whether somebody holds the run now.
-    func isHeld(_ id: RunID) async -> Bool
-
-    func run(_ id: RunID) async throws -> RunRecord?
-    func runs(idPrefix: String) async throws -> [RunRecord]
-    func runs(_ query: RunQuery) async throws -> [RunRecord]
-    func steps(of id: RunID) async throws -> [StepRecord]
-    func resources(of id: RunID) async throws -> [ResourceRecord]
-    func resources(states: Set<ResourceRecord.State>) async throws -> [ResourceRecord]
-    func events(of id: RunID, after seq: Int64, limit: Int) async throws -> [EventRecord]
 
     /// Deletes finished runs that ended before `cutoff`, except the newest `keep` and those with open resources.
     func deleteFinishedRuns(before cutoff: Timestamp, keep: Int) async throws -> Int

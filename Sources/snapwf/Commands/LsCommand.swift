@@ -20,8 +20,9 @@ struct LsCommand: AsyncParsableCommand {
     func run() async throws {
         let reporter = RunReporter(options: options, progress: .plain)
         try await reporter.reportingErrors {
-            let session = try await Session.open(options)
-            let runs = try await session.engine.runs(RunQuery(workflow: SnapshotWorkflow.name, limit: limit))
+            guard let reader = try await RecordedRuns.open() else { return show([]) }
+            let runs = try await reader.runs(RunQuery(workflow: SnapshotWorkflow.name, limit: limit))
+            await reader.close()
             show(runs.map(RunDocument.init))
         }
     }

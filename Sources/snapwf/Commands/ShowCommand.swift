@@ -16,12 +16,13 @@ struct ShowCommand: AsyncParsableCommand {
     func run() async throws {
         let reporter = RunReporter(options: options, progress: .plain)
         try await reporter.reportingErrors {
-            let session = try await Session.open(options)
-            let record = try await session.findRun(self.run)
+            let reader = try await RecordedRuns.require()
+            let record = try await reader.findRun(self.run)
             let document = RunDetails(
-                run: record, steps: try await session.engine.steps(of: record.id),
-                resources: try await session.engine.resources(of: record.id),
-                events: try await session.engine.events(of: record.id, after: 0, limit: 10_000))
+                run: record, steps: try await reader.steps(of: record.id),
+                resources: try await reader.resources(of: record.id),
+                events: try await reader.events(of: record.id, after: 0, limit: 10_000))
+            await reader.close()
             if options.json {
                 Terminal.standardOutput.write(JSONText.document(document))
             } else if options.quiet {
@@ -62,9 +63,7 @@ struct RunDetails: Encodable {
 
     init(run: RunRecord, steps: [StepRecord], resources: [ResourceRecord], events: [EventRecord]) {
         self.run = RunDocument(run)
-        heldBy =
-            run.status == .running || run.status == .sleeping
-            ? run.owner.map { "process \($0.pid) on \($0.host)" } : nil
+        heldBy = run.holder
         self.steps = steps.map { step in
             Step(
                 name: step.name, scope: step.scope, state: step.state.rawValue, attempts: step.attempt,
@@ -107,5 +106,13 @@ struct RunDetails: Encodable {
         if step.crashes > 0 { notes.append("\(step.crashes) died with their process") }
         if let error = step.error { notes.append(error) }
         return [step.name, step.state, "\(step.attempts)", took, notes.joined(separator: "; ")]
+    }
+}
+
+extension RunRecord {
+    /// The process that works on it, if there is one.
+    var holder: String? {
+        guard status == .running || status == .sleeping else { return nil }
+        return owner.map { "process \($0.pid) on \($0.host)" }
     }
 }

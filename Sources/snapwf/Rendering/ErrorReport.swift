@@ -58,6 +58,10 @@ struct ErrorReport {
         case .unknownRun: self.init(.notFound, "unknown-run", error.description)
         case .inDoubt: self.init(.inDoubt, "in-doubt", error.description)
         case .runHeld: self.init(.failed, "run-held", error.description)
+        case .alreadyFinished: self.init(.failed, "already-finished", error.description)
+        case .storeNeedsMigration:
+            self.init(.failed, "store-needs-migration", error.description)
+            next = "snapwf gc --dry-run"
         case .storeNewerThanProgram: self.init(.failed, "store-newer-than-program", error.description)
         case .storeNotWritable: self.init(.failed, "store-not-writable", error.description)
         case .storeFull: self.init(.failed, "disk-full", error.description)

@@ -8,9 +8,11 @@ enum LockProof {
     ///
     /// The lock file is one that other processes hold shared for moments. The exclusive lock is only asked for while a
     /// shared one is held, so that it is in nobody's way.
-    static func check(_ path: String) throws {
-        let holder = try FileLock.open(path)
-        let rival = try FileLock.open(path)
+    ///
+    /// - Parameter creating: whether the lock file is made if it is missing.
+    static func check(_ path: String, creating: Bool = true) throws {
+        let holder = try FileLock.open(path, creating: creating)
+        let rival = try FileLock.open(path, creating: creating)
         defer {
             rival.close()
             holder.close()

@@ -6,18 +6,24 @@ final class SQLiteReader: Sendable {
     private let worker = WorkerThread.start(name: "workflow-reader")
     private let connection = Mutex<DatabaseQueue?>(nil)
     private let closed = Promise<Void>()
-    private let path: String
-    private let busyTimeout: Duration
+    let path: String
+    private let settings: Configuration
+    private let mayRest: Bool
 
-    init(_ configuration: StoreConfiguration) {
+    /// - Parameter mayRest: whether the store may be one that nobody has open; nothing is then made beside it.
+    init(_ configuration: StoreConfiguration, mayRest: Bool = false) {
         path = configuration.path
-        busyTimeout = configuration.busyTimeout
+        settings = Self.settings(configuration)
+        self.mayRest = mayRest
     }
 
-    /// Runs `body` in one read transaction.
+    /// Runs `body` in one read transaction; where the store changes its state meanwhile, twice.
     func read<T: Sendable>(_ body: @escaping @Sendable (Database) throws -> T) async throws -> T {
         try await worker.perform { [self] in
             do {
+                if mayRest, let resting = RestingDatabase(path), let result = resting.read(settings, body) {
+                    return try result.get()
+                }
                 return try queue().read(body)
             } catch {
                 throw StoreErrors.translate(error, path: path)
@@ -26,7 +32,7 @@ final class SQLiteReader: Sendable {
     }
 
     /// Runs `body`, which may block, on the thread.
-    func perform<T: Sendable>(_ body: @escaping @Sendable () -> T) async throws -> T {
+    func perform<T: Sendable>(_ body: @escaping @Sendable () throws -> T) async throws -> T {
         try await worker.perform(body)
     }
 
@@ -50,17 +56,21 @@ final class SQLiteReader: Sendable {
     private func queue() throws -> DatabaseQueue {
         try connection.withLock { connection in
             if let connection { return connection }
-            var settings = Configuration()
-            settings.label = "workflow-reader"
-            settings.readonly = true
-            settings.busyMode = .timeout(Double(busyTimeout.wholeMilliseconds) / 1000)
-            settings.prepareDatabase { db in
-                try db.execute(sql: "PRAGMA wal_autocheckpoint = 0")
-                try db.execute(sql: "PRAGMA mmap_size = 0")
-            }
             let queue = try DatabaseQueue(path: path, configuration: settings)
             connection = queue
             return queue
         }
+    }
+
+    private static func settings(_ configuration: StoreConfiguration) -> Configuration {
+        var settings = Configuration()
+        settings.label = "workflow-reader"
+        settings.readonly = true
+        settings.busyMode = .timeout(Double(configuration.busyTimeout.wholeMilliseconds) / 1000)
+        settings.prepareDatabase { db in
+            try db.execute(sql: "PRAGMA wal_autocheckpoint = 0")
+            try db.execute(sql: "PRAGMA mmap_size = 0")
+        }
+        return settings
     }
 }

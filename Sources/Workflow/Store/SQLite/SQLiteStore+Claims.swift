@@ -133,8 +133,4 @@ extension SQLiteStore {
     func relinquish(_ claim: any RunClaim, isOver: Bool) async {
         locks.letGo(claim.id, removing: isOver)
     }
-
-    func isHeld(_ id: RunID) async -> Bool {
-        locks.isHeld(id)
-    }
 }

@@ -3,7 +3,7 @@ import GRDB
 import Logging
 
 /// The store of one machine: SQLite for the rows, `flock` for the claims, the wall clock for the times.
-final class SQLiteStore: WorkflowStore {
+final class SQLiteStore: WorkflowStore, SQLiteReading {
     let clock: any EngineClock
     let reader: SQLiteReader
     let writer: SQLiteWriter

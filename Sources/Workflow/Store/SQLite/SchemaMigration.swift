@@ -24,6 +24,16 @@ enum SchemaMigration {
         }
     }
 
+    /// Throws unless the schema is the one that this program reads.
+    static func requireCurrent(_ db: Database, path: String) throws {
+        guard try db.tableExists("workflow_migrations") else { throw WorkflowError.noStore(path) }
+        guard let missing = try pending(db).first else { return }
+        throw WorkflowError(
+            .storeNeedsMigration,
+            "the store \(path) lacks the schema change '\(missing.identifier)', and whoever only reads changes nothing: "
+                + "open it with an engine of this version once, and it is brought up to date")
+    }
+
     private static func pending(_ db: Database) throws -> [WorkflowMigrations.Migration] {
         let known = WorkflowMigrations.all
         guard try db.tableExists("workflow_migrations") else { return known }
@@ -36,5 +46,11 @@ enum SchemaMigration {
                     + "it was written by a newer version; use that version")
         }
         return Array(known.dropFirst(applied.count))
+    }
+}
+
+extension WorkflowError {
+    static func noStore(_ path: String) -> WorkflowError {
+        WorkflowError(.noStore, "there is no store at \(path) yet: start a run, which makes it, or correct the path")
     }
 }

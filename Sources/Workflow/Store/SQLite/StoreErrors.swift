@@ -35,7 +35,7 @@ enum StoreErrors {
         case .SQLITE_READONLY, .SQLITE_CANTOPEN, .SQLITE_PERM, .SQLITE_AUTH:
             WorkflowError(
                 .storeNotWritable,
-                "cannot write the store \(path): check the owner and the mode of the file and its directory",
+                "cannot open or write the store \(path): check the owner and the mode of the file and its directory",
                 cause: error)
         case .SQLITE_CORRUPT, .SQLITE_NOTADB:
             WorkflowError(

@@ -43,7 +43,7 @@ final class WorkerThread: Sendable {
         try await withCheckedThrowingContinuation { continuation in
             let accepted = submit { continuation.resume(with: Result { try work() }) }
             if !accepted {
-                continuation.resume(throwing: WorkflowError(.engineClosed, "the engine was shut down"))
+                continuation.resume(throwing: WorkflowError(.engineClosed, "the store was closed: open it again"))
             }
         }
     }

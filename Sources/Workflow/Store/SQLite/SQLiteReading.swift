@@ -1,6 +1,16 @@
 import GRDB
 
-extension SQLiteStore {
+/// Reading from SQLite: the rows by a connection that cannot write, and who holds a run by the lock files.
+protocol SQLiteReading: StoreReading {
+    var reader: SQLiteReader { get }
+    var locks: RunLocks { get }
+}
+
+extension SQLiteReading {
+    func isHeld(_ id: RunID) async -> Bool {
+        locks.isHeld(id)
+    }
+
     func run(_ id: RunID) async throws -> RunRecord? {
         try await reader.read { [self] db in try run(id, db, isHeld: locks.isHeld) }
     }
@@ -30,7 +40,7 @@ extension SQLiteStore {
                 sql: """
                     SELECT \(RunRecord.columns) FROM runs
                     WHERE id < :before AND (:workflow IS NULL OR workflow = :workflow)
-                        AND \(Self.condition(query.statuses))
+                        AND \(condition(query.statuses))
                     ORDER BY id DESC
                     """,
                 arguments: ["before": query.before?.description ?? "~", "workflow": query.workflow])
@@ -43,17 +53,6 @@ extension SQLiteStore {
             }
             return found
         }
-    }
-
-    /// The recorded states behind the asked ones: "interrupted" is one of the unfinished ones.
-    ///
-    /// Where no finished one is among them, the words are those of a partial index.
-    private static func condition(_ statuses: Set<RunStatus>?) -> String {
-        var recorded = statuses ?? Set(RunStatus.allCases)
-        if recorded.contains(.interrupted) { recorded.formUnion([.pending, .running, .sleeping]) }
-        let list = recorded.map { "'\($0.rawValue)'" }.sorted().joined(separator: ", ")
-        let unfinished = recorded.contains(where: \.isFinished) ? "" : " AND finished_at IS NULL"
-        return "status IN (\(list))" + unfinished
     }
 
     func steps(of id: RunID) async throws -> [StepRecord] {
@@ -105,4 +104,22 @@ extension SQLiteStore {
             ).map { EventRecord($0, of: id) }
         }
     }
+
+    func everything(of id: RunID) async throws -> RunRecords? {
+        try await reader.read { [self] db in
+            guard let run = try run(id, db, isHeld: locks.isHeld) else { return nil }
+            return RunRecords(run: run, steps: try steps(of: id, db), resources: try resources(of: id, db))
+        }
+    }
+}
+
+/// The recorded states behind the asked ones: "interrupted" is one of the unfinished ones.
+///
+/// Where no finished one is among them, the words are those of a partial index.
+private func condition(_ statuses: Set<RunStatus>?) -> String {
+    var recorded = statuses ?? Set(RunStatus.allCases)
+    if recorded.contains(.interrupted) { recorded.formUnion([.pending, .running, .sleeping]) }
+    let list = recorded.map { "'\($0.rawValue)'" }.sorted().joined(separator: ", ")
+    let unfinished = recorded.contains(where: \.isFinished) ? "" : " AND finished_at IS NULL"
+    return "status IN (\(list))" + unfinished
 }

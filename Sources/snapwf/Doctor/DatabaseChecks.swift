@@ -1,0 +1,124 @@
+import Glibc
+import HelperInterface
+import SnapshotSteps
+import Workflow
+
+/// The two databases and the library that reads them.
+enum DatabaseChecks {
+    private static let runs = "runs database"
+    private static let catalog = "catalog"
+    /// Seconds for every gigabyte; a store that needs longer is to be checked when there is time.
+    private static let patience = Duration.seconds(120)
+
+    static func runsDatabase(_ state: StateDirectory) async -> [Finding] {
+        let path = state.workflowDatabase
+        do {
+            let found = try await within(patience) { () -> [Finding] in
+                let reader = try await StoreReader(store: .sqlite(path: path))
+                let problems = try await reader.checkIntegrity()
+                let locks = await fileLocks(reader)
+                await reader.close()
+                let sizes = Sizes(database: fileSize(path), log: fileSize(path + "-wal"))
+                return [runsDatabase(state, problems: problems, sizes)] + locks
+            }
+            return found ?? [unfinished(runs, path)]
+        } catch let error as WorkflowError {
+            return [runsDatabase(state, error)]
+        } catch {
+            return [.fail(runs, "\(error)", next: "look at \(path)")]
+        }
+    }
+
+    struct Sizes {
+        let database: UInt64
+        let log: UInt64
+    }
+
+    static func runsDatabase(_ state: StateDirectory, problems: [String], _ sizes: Sizes) -> Finding {
+        if let damage = damage(problems) {
+            return .fail(runs, "\(state.workflowDatabase) is damaged: \(damage)", next: moveAway(state, "workflow.db"))
+        }
+        let size = "\(byteCountText(sizes.database)), its log \(byteCountText(sizes.log))"
+        guard sizes.log < 64 << 20 else {
+            return .warn(
+                runs, "sound, but the log is long: \(size)",
+                next: "end what reads the database for long; the next run then moves the log")
+        }
+        return .ok(runs, "sound, its schema is this version's; \(size)")
+    }
+
+    static func runsDatabase(_ state: StateDirectory, _ error: WorkflowError) -> Finding {
+        switch error.code {
+        case .noStore: .ok(runs, "not there yet; the first run makes it")
+        case .storeNeedsMigration: .warn(runs, error.description, next: "snapwf gc --dry-run")
+        case .storeNewerThanProgram:
+            .fail(runs, error.description, next: "upgrade snapwf, or SNAPWF_HOME=/path snapwf …")
+        case .storeCorrupt: .fail(runs, error.description, next: moveAway(state, "workflow.db"))
+        case .storeBusy: .fail(runs, error.description, next: "fuser -v \(state.workflowDatabase)")
+        default: .fail(runs, error.description, next: "ls -l \(state.path)")
+        }
+    }
+
+    private static func fileLocks(_ reader: StoreReader) async -> [Finding] {
+        do {
+            guard try await reader.checkLocks() else { return [] }
+            return [.ok("file locks", "the file system keeps them")]
+        } catch {
+            return [.fail("file locks", "\(error)", next: "SNAPWF_HOME=/path/on/a/local/disk snapwf …")]
+        }
+    }
+
+    static func catalogDatabase(_ state: StateDirectory) async -> [Finding] {
+        do {
+            let found = try await within(patience) { () -> Finding in
+                guard let problems = try await Catalog.problems(in: state) else {
+                    return .ok(catalog, "not there yet; the first run makes it")
+                }
+                return catalogDatabase(state, problems: problems, size: fileSize(state.catalogDatabase))
+            }
+            return [found ?? unfinished(catalog, state.catalogDatabase)]
+        } catch let error as SnapshotError where error.isRetryable {
+            return [.warn(catalog, "\(error)", next: "snapwf gc --dry-run, and then again: snapwf doctor")]
+        } catch {
+            return [.fail(catalog, "\(error)", next: "ls -l \(state.path)")]
+        }
+    }
+
+    static func catalogDatabase(_ state: StateDirectory, problems: [String], size: UInt64) -> Finding {
+        guard let damage = damage(problems) else { return .ok(catalog, "sound; \(byteCountText(size))") }
+        return .fail(
+            catalog, "\(state.catalogDatabase) is damaged: \(damage)",
+            next: moveAway(state, "catalog.db") + " (snapshots are made anew, with the same bytes)")
+    }
+
+    static func sqlite(version: String, hasWALResetBug: Bool) -> Finding {
+        let bug =
+            hasWALResetBug
+            ? " has the WAL-reset bug (3.7.0 to 3.51.2); snapwf guards against it, but write to workflow.db with no other "
+                + "program while one is at work"
+            : ""
+        return .ok("SQLite", version + bug)
+    }
+
+    private static func damage(_ problems: [String]) -> String? {
+        guard let first = problems.first else { return nil }
+        // SQLite puts a heading before what it found.
+        let text = first.hasPrefix("***") && problems.count > 1 ? problems[1] : first
+        return problems.count > 1 ? "\(text) (and more: \(problems.count) lines in all)" : text
+    }
+
+    private static func moveAway(_ state: StateDirectory, _ file: String) -> String {
+        "move it away when no run is at work: mkdir \(state.path)/damaged && mv \(state.path)/\(file)* \(state.path)/damaged/"
+    }
+
+    private static func unfinished(_ name: String, _ path: String) -> Finding {
+        .warn(
+            name, "not checked through within \(spanText(patience))",
+            next: "sqlite3 -readonly \(path) 'PRAGMA integrity_check'")
+    }
+
+    private static func fileSize(_ path: String) -> UInt64 {
+        var info = stat()
+        return stat(path, &info) == 0 ? UInt64(max(info.st_size, 0)) : 0
+    }
+}

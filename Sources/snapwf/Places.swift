@@ -1,0 +1,34 @@
+import Files
+import FoundationEssentials
+import Glibc
+import SnapshotSteps
+
+/// Where this installation keeps things, by its environment variables.
+enum Places {
+    /// `$SNAPWF_HOME`, else `$XDG_STATE_HOME/snapwf`, else `~/.local/state/snapwf`.
+    static func stateDirectory(_ variables: [String: String]) throws -> String {
+        if let home = variables["SNAPWF_HOME"], !home.isEmpty {
+            return home.hasPrefix("/") ? home : FileManager.default.currentDirectoryPath + "/" + home
+        }
+        if let state = variables["XDG_STATE_HOME"], state.hasPrefix("/") { return state + "/snapwf" }
+        if let home = variables["HOME"], home.hasPrefix("/") { return home + "/.local/state/snapwf" }
+        throw SnapshotError(
+            .stateDirectory,
+            "there is no place for snapwf's state: HOME is not set. Name one: SNAPWF_HOME=/path snapwf …")
+    }
+
+    /// This very program.
+    static func executable() throws -> String {
+        var buffer = [CChar](repeating: 0, count: Int(PATH_MAX))
+        let count = readlink("/proc/self/exe", &buffer, buffer.count)
+        guard count > 0 else {
+            throw SnapshotError(.failed, "/proc/self/exe cannot be read: is /proc mounted?")
+        }
+        return String(decoding: buffer[..<count].map { UInt8(bitPattern: $0) }, as: UTF8.self)
+    }
+
+    /// `$SNAPWF_HELPER`, else the helper beside this program.
+    static func helper(_ variables: [String: String], executable: String) -> String {
+        variables["SNAPWF_HELPER"] ?? parentDirectory(of: executable) + "/snapshot"
+    }
+}

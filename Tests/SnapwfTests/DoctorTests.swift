@@ -1,0 +1,103 @@
+import Foundation
+import HelperInterface
+import SnapshotSteps
+import Testing
+
+@testable import Workflow
+@testable import snapwf
+
+/// What `snapwf doctor` says about what it found.
+struct DoctorTests {
+    private static let state = StateDirectory(reading: "/state")
+
+    @Test("one line a check, with what to do next where something is wrong; one FAIL makes it unhealthy")
+    func report() throws {
+        let findings = [
+            Finding.ok("SQLite", "3.52.0"), .warn("free space", "1 GiB", next: "free some"),
+            .fail("helper", "is missing:\n/x/snapshot", next: "make build"),
+        ]
+        let report = DoctorReport(findings)
+        #expect(
+            report.text(quiet: false) == """
+                ok    SQLite      3.52.0
+                warn  free space  1 GiB; next: free some
+                FAIL  helper      is missing: /x/snapshot; next: make build
+
+                """)
+        #expect(report.text(quiet: true).split(separator: "\n").count == 2)
+        #expect(!report.healthy && DoctorReport(Array(findings.prefix(2))).healthy)
+        let value = try JSONSerialization.jsonObject(with: Data(JSONText.document(report).utf8))
+        let document = try #require(value as? [String: Any])
+        #expect(document["schema"] as? Int == 1 && document["healthy"] as? Bool == false)
+        let checks = try #require(document["checks"] as? [[String: Any]])
+        #expect(checks.compactMap { $0["verdict"] as? String } == ["ok", "warn", "fail"])
+        #expect(checks.last?["next"] as? String == "make build")
+    }
+
+    @Test("little free space is a warning, hardly any a failure")
+    func freeSpace() {
+        #expect(StateChecks.freeSpace(100 << 30, in: "/state").verdict == .ok)
+        #expect(StateChecks.freeSpace(1 << 30, in: "/state").verdict == .warn)
+        #expect(StateChecks.freeSpace(1 << 20, in: "/state").verdict == .fail)
+    }
+
+    @Test("each version of SQLite with the WAL-reset bug is named as such, and no other")
+    func sqlite() {
+        let buggy: [Int32] = [3_007_000, 3_040_001, 3_051_002]
+        #expect(buggy.allSatisfy { SQLiteLibrary.hasWALResetBug($0) })
+        #expect(![3_006_023, 3_051_003, 3_060_000].contains { SQLiteLibrary.hasWALResetBug($0) })
+        let finding = DatabaseChecks.sqlite(version: "3.40.1", hasWALResetBug: true)
+        #expect(finding.verdict == .ok && finding.text.contains("snapwf guards against it"))
+        #expect(DatabaseChecks.sqlite(version: "3.52.0", hasWALResetBug: false).text == "3.52.0")
+    }
+
+    @Test("a damaged database fails with the first thing found and how to move it away; a long log is a warning")
+    func runsDatabase() {
+        let sizes = DatabaseChecks.Sizes(database: 4096, log: 0)
+        let damaged = DatabaseChecks.runsDatabase(
+            Self.state, problems: ["*** in database main ***", "Tree 5 page 5: bad", "more"], sizes)
+        #expect(damaged.verdict == .fail && damaged.text.contains("Tree 5 page 5: bad (and more: 3 lines in all)"))
+        #expect(damaged.next?.contains("mv /state/workflow.db* /state/damaged/") == true)
+        #expect(DatabaseChecks.runsDatabase(Self.state, problems: [], sizes).verdict == .ok)
+        let long = DatabaseChecks.Sizes(database: 4096, log: 100 << 20)
+        #expect(DatabaseChecks.runsDatabase(Self.state, problems: [], long).verdict == .warn)
+    }
+
+    @Test(
+        "a store that is not there is no trouble, an older one a warning, one that cannot be read a failure",
+        arguments: [
+            (WorkflowError.Code.noStore, Finding.Verdict.ok), (.storeNeedsMigration, .warn),
+            (.storeNewerThanProgram, .fail), (.storeCorrupt, .fail), (.storeNotWritable, .fail), (.storeBusy, .fail),
+        ])
+    func storeErrors(code: WorkflowError.Code, verdict: Finding.Verdict) {
+        let finding = DatabaseChecks.runsDatabase(Self.state, WorkflowError(code, "why"))
+        #expect(finding.verdict == verdict && (finding.next == nil) == (verdict == .ok))
+    }
+
+    @Test("a damaged catalog fails, and it is said that snapshots can be made anew")
+    func catalog() {
+        #expect(DatabaseChecks.catalogDatabase(Self.state, problems: [], size: 1).verdict == .ok)
+        let damaged = DatabaseChecks.catalogDatabase(Self.state, problems: ["bad"], size: 1)
+        #expect(damaged.verdict == .fail && damaged.next?.contains("made anew") == true)
+    }
+
+    @Test("only a helper of this very version is well")
+    func helper() {
+        let version = "snapshot \(Snapwf.versionText) (output format \(SnapshotKey.formatVersion))"
+        #expect(
+            SandboxChecks.helper("/x/snapshot", status: 0, says: version) == .ok("helper", "/x/snapshot, \(version)"))
+        #expect(
+            SandboxChecks.helper("/x/snapshot", status: 0, says: "snapshot 0.0.9 (output format 1)").verdict == .fail)
+        #expect(SandboxChecks.helper("/x/snapshot", status: 127, says: "not found").verdict == .fail)
+    }
+
+    @Test("what takes longer than its deadline is left behind; what fails in time throws its own error")
+    func deadline() async throws {
+        let late: Void? = try await within(.milliseconds(10)) { try await Task.sleep(for: .seconds(3600)) }
+        #expect(late == nil)
+        #expect(try await within(.seconds(60)) { 7 } == 7)
+        await #expect(throws: SnapshotError.self) {
+            try await within(.seconds(60)) { throw SnapshotError(.failed, "x") }
+        }
+    }
+}
