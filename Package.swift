@@ -60,11 +60,15 @@ let package = Package(
         .target(name: "EXT4", dependencies: ["CCRC32C"], swiftSettings: settings),
         .target(name: "RootFS", dependencies: ["CZlib", "CZstd", "EXT4", crypto], swiftSettings: settings),
         .target(
-            name: "OCI", dependencies: ["Files", crypto, httpClient, logging, nioSSL] + nio, swiftSettings: settings),
+            name: "OCI", dependencies: ["Files", "Threads", crypto, httpClient, logging, nioSSL] + nio,
+            swiftSettings: settings),
 
         // What crosses the border between the workflow and its helper.
-        .target(name: "Files", swiftSettings: settings),
+        .target(name: "Files", dependencies: ["Threads"], swiftSettings: settings),
         .target(name: "HelperInterface", dependencies: ["Files", crypto], swiftSettings: settings),
+
+        // Blocking work that is done at the same time.
+        .target(name: "Threads", swiftSettings: settings),
 
         // Sandboxes, and the workflow that runs in them.
         .target(name: "CLinux"),
@@ -118,6 +122,7 @@ let package = Package(
             name: "SandboxTests", dependencies: ["CLinux", "Files", "Sandbox", "SandboxShimHost", logging],
             swiftSettings: settings),
         .testTarget(name: "FilesTests", dependencies: ["Files"], swiftSettings: settings),
+        .testTarget(name: "ThreadsTests", dependencies: ["Threads"], swiftSettings: settings),
         .testTarget(name: "HelperInterfaceTests", dependencies: ["HelperInterface"], swiftSettings: settings),
         .testTarget(
             name: "SnapshotStepsTests", dependencies: ["Files", "HelperInterface", "SnapshotSteps", "Workflow"],
