@@ -65,7 +65,7 @@ let package = Package(
 
         // What crosses the border between the workflow and its helper.
         .target(name: "Files", dependencies: ["Threads"], swiftSettings: settings),
-        .target(name: "HelperInterface", dependencies: ["Files", crypto], swiftSettings: settings),
+        .target(name: "HelperInterface", dependencies: ["Files", "Threads", crypto], swiftSettings: settings),
 
         // Blocking work that is done at the same time.
         .target(name: "Threads", swiftSettings: settings),
@@ -93,7 +93,7 @@ let package = Package(
             swiftSettings: settings),
         .executableTarget(
             name: "snapshot",
-            dependencies: ["EXT4", "Files", "HelperInterface", "OCI", "RootFS", argumentParser, logging],
+            dependencies: ["EXT4", "Files", "HelperInterface", "OCI", "RootFS", "Threads", argumentParser, logging],
             swiftSettings: settings),
 
         // Tests. The two programs among them are started as children: one to be killed, one as a sandbox's shim.
@@ -123,7 +123,8 @@ let package = Package(
             swiftSettings: settings),
         .testTarget(name: "FilesTests", dependencies: ["Files"], swiftSettings: settings),
         .testTarget(name: "ThreadsTests", dependencies: ["Threads"], swiftSettings: settings),
-        .testTarget(name: "HelperInterfaceTests", dependencies: ["HelperInterface"], swiftSettings: settings),
+        .testTarget(
+            name: "HelperInterfaceTests", dependencies: ["Files", "HelperInterface", crypto], swiftSettings: settings),
         .testTarget(
             name: "SnapshotStepsTests", dependencies: ["Files", "HelperInterface", "SnapshotSteps", "Workflow"],
             swiftSettings: settings),

@@ -94,7 +94,7 @@ struct Pull {
         let summary = try converter.convert(layers: layers, into: file.descriptor, format: format)
 
         report.progress(PullProgress(phase: .checksum, bytes: total, total: total))
-        let (digest, bytes) = try file.checksum()
+        let (digest, bytes) = try file.checksumAndSync()
         return PullResult(
             output: output, sha256: digest, size: bytes, uuid: uuidText(key.uuid), key: key.hex,
             image: resolved.reference.description, manifestDigest: resolved.manifestDigest.description,
