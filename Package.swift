@@ -57,8 +57,12 @@ let package = Package(
         .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
         .systemLibrary(name: "CZstd", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"])]),
         .target(name: "CCRC32C"),
+        // Not a system library, which would be linked: the helper has to start where ISA-L is missing.
+        .target(name: "CISAL"),
         .target(name: "EXT4", dependencies: ["CCRC32C"], swiftSettings: settings),
-        .target(name: "RootFS", dependencies: ["CZlib", "CZstd", "EXT4", crypto], swiftSettings: settings),
+        .target(
+            name: "RootFS", dependencies: ["CISAL", "CZlib", "CZstd", "EXT4", "Threads", crypto],
+            swiftSettings: settings),
         .target(
             name: "OCI", dependencies: ["Files", "Threads", crypto, httpClient, logging, nioSSL] + nio,
             swiftSettings: settings),
@@ -113,7 +117,8 @@ let package = Package(
             swiftSettings: settings),
         .testTarget(name: "EXT4Tests", dependencies: ["CCRC32C", "EXT4"], swiftSettings: settings),
         .testTarget(
-            name: "RootFSTests", dependencies: ["CZlib", "CZstd", "EXT4", "RootFS", crypto], swiftSettings: settings),
+            name: "RootFSTests", dependencies: ["CZlib", "CZstd", "EXT4", "RootFS", "Threads", crypto],
+            swiftSettings: settings),
         .target(name: "TestSupport", path: "Tests/TestSupport", swiftSettings: settings),
         .testTarget(
             name: "OCITests", dependencies: ["Files", "OCI", "TestSupport", crypto, logging] + nio,
