@@ -57,14 +57,22 @@ let package = Package(
         .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
         .systemLibrary(name: "CZstd", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"])]),
         .target(name: "CCRC32C"),
+        // Not a system library, which would be linked: the helper has to start where ISA-L is missing.
+        .target(name: "CISAL"),
         .target(name: "EXT4", dependencies: ["CCRC32C"], swiftSettings: settings),
-        .target(name: "RootFS", dependencies: ["CZlib", "CZstd", "EXT4", crypto], swiftSettings: settings),
         .target(
-            name: "OCI", dependencies: ["Files", crypto, httpClient, logging, nioSSL] + nio, swiftSettings: settings),
+            name: "RootFS", dependencies: ["CISAL", "CZlib", "CZstd", "EXT4", "Threads", crypto],
+            swiftSettings: settings),
+        .target(
+            name: "OCI", dependencies: ["Files", "Threads", crypto, httpClient, logging, nioSSL] + nio,
+            swiftSettings: settings),
 
         // What crosses the border between the workflow and its helper.
-        .target(name: "Files", swiftSettings: settings),
-        .target(name: "HelperInterface", dependencies: ["Files", crypto], swiftSettings: settings),
+        .target(name: "Files", dependencies: ["Threads"], swiftSettings: settings),
+        .target(name: "HelperInterface", dependencies: ["Files", "Threads", crypto], swiftSettings: settings),
+
+        // Blocking work that is done at the same time.
+        .target(name: "Threads", swiftSettings: settings),
 
         // Sandboxes, and the workflow that runs in them.
         .target(name: "CLinux"),
@@ -89,7 +97,7 @@ let package = Package(
             swiftSettings: settings),
         .executableTarget(
             name: "snapshot",
-            dependencies: ["EXT4", "Files", "HelperInterface", "OCI", "RootFS", argumentParser, logging],
+            dependencies: ["EXT4", "Files", "HelperInterface", "OCI", "RootFS", "Threads", argumentParser, logging],
             swiftSettings: settings),
 
         // Tests. The two programs among them are started as children: one to be killed, one as a sandbox's shim.
@@ -109,7 +117,8 @@ let package = Package(
             swiftSettings: settings),
         .testTarget(name: "EXT4Tests", dependencies: ["CCRC32C", "EXT4"], swiftSettings: settings),
         .testTarget(
-            name: "RootFSTests", dependencies: ["CZlib", "CZstd", "EXT4", "RootFS", crypto], swiftSettings: settings),
+            name: "RootFSTests", dependencies: ["CZlib", "CZstd", "EXT4", "RootFS", "Threads", crypto],
+            swiftSettings: settings),
         .target(name: "TestSupport", path: "Tests/TestSupport", swiftSettings: settings),
         .testTarget(
             name: "OCITests", dependencies: ["Files", "OCI", "TestSupport", crypto, logging] + nio,
@@ -118,7 +127,9 @@ let package = Package(
             name: "SandboxTests", dependencies: ["CLinux", "Files", "Sandbox", "SandboxShimHost", logging],
             swiftSettings: settings),
         .testTarget(name: "FilesTests", dependencies: ["Files"], swiftSettings: settings),
-        .testTarget(name: "HelperInterfaceTests", dependencies: ["HelperInterface"], swiftSettings: settings),
+        .testTarget(name: "ThreadsTests", dependencies: ["Threads"], swiftSettings: settings),
+        .testTarget(
+            name: "HelperInterfaceTests", dependencies: ["Files", "HelperInterface", crypto], swiftSettings: settings),
         .testTarget(
             name: "SnapshotStepsTests", dependencies: ["Files", "HelperInterface", "SnapshotSteps", "Workflow", grdb],
             swiftSettings: settings),

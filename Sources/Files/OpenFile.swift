@@ -35,6 +35,13 @@ package struct OpenFile: ~Copyable {
 
     /// Fills `buffer` from `offset`; less than its size only at the end of the file.
     package func read(into buffer: UnsafeMutableRawBufferPointer, at offset: Int) throws(FileError) -> Int {
+        try Self.read(descriptor, path, into: buffer, at: offset)
+    }
+
+    /// The same for a thread that only has the descriptor of a file that another one keeps open.
+    package static func read(
+        _ descriptor: Int32, _ path: String, into buffer: UnsafeMutableRawBufferPointer, at offset: Int
+    ) throws(FileError) -> Int {
         var filled = 0
         while filled < buffer.count {
             let count = try retryingInterrupts("read \(path)") {

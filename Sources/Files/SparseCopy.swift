@@ -26,21 +26,14 @@ package func copySparseFile(_ source: String, to destination: String, mode: UInt
 private func copyRanges(
     from input: borrowing OpenFile, to output: borrowing OpenFile, size: off_t
 ) throws(FileError) {
-    let seekData: Int32 = 3  // SEEK_DATA and SEEK_HOLE of lseek(2)
-    let seekHole: Int32 = 4
     let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: 1 << 20, alignment: 4096)
     defer { buffer.deallocate() }
-    var position: off_t = 0
-    while position < size {
-        let start = lseek(input.descriptor, position, seekData)
-        if start < 0 {
-            if errno == ENXIO { return }  // nothing but a hole until the end
-            throw FileError("read \(input.path)", errno: errno)
-        }
-        let end = min(size, try retryingInterrupts("read \(input.path)") { lseek(input.descriptor, start, seekHole) })
-        position = start
-        while position < end {
-            let piece = UnsafeMutableRawBufferPointer(rebasing: buffer[..<min(buffer.count, end - position)])
+    var ranges = DataRanges(of: input.descriptor, path: input.path, size: size)
+    while let range = try ranges.next() {
+        var position = range.lowerBound
+        while position < range.upperBound {
+            let wanted = min(buffer.count, range.upperBound - position)
+            let piece = UnsafeMutableRawBufferPointer(rebasing: buffer[..<wanted])
             let count = try input.read(into: piece, at: position)
             if count == 0 { throw FileError("read \(input.path), which became shorter", errno: EIO) }
             try output.write(UnsafeRawBufferPointer(rebasing: piece[..<count]), at: position)

@@ -30,11 +30,13 @@ package struct LayerSummary: Sendable, Equatable {
 /// The layers are read from the topmost down, each once, and the bytes of a file that survives are written once, from
 /// the decompressor's buffer to their place. Memory grows with the number of paths, never with the size of files.
 ///
-/// All of it is synchronous and blocks: call it on a thread of your own. To stop it, let a ``LayerSource`` throw.
+/// All of it is synchronous and blocks: call it on a thread of your own. Threads that it starts (see ``Execution``) end
+/// before it returns or throws. To stop it, let a ``LayerSource`` throw.
 package struct Converter: Sendable {
     package var limits: Limits
     /// Where hidden payloads are spilled to, in an unlinked file.
     package var temporaryDirectory: String
+    package var execution = Execution()
     private let warn: @Sendable (Warning) -> Void
 
     /// - Parameter warn: Called on the converting thread for the first 1,000 warnings.
@@ -68,7 +70,7 @@ package struct Converter: Sendable {
         let conversion = Conversion(
             writer: writer, budget: Budget(limits), log: WarningLog(warn), inodes: inodes,
             merged: MergedTree(inodes: inodes), links: PendingLinks(inodes: inodes),
-            temporaryDirectory: temporaryDirectory)
+            temporaryDirectory: temporaryDirectory, execution: execution)
         var read: [LayerSummary] = []
         for (number, layer) in layers.enumerated().reversed() {
             conversion.log.layer = layer.name

@@ -1,9 +1,19 @@
 /// The bytes of a layer as they are stored: compressed, in order.
+///
+/// Opened, read and let go on one thread, which need not be the one that converts.
 package protocol LayerSource {
     /// Reads at least one byte into the buffer and returns how many; 0 only at the verified end.
     ///
     /// Blocks. A source that checks its blob's digest throws instead of returning 0 when the digest differs.
     mutating func read(into buffer: UnsafeMutableRawBufferPointer) throws -> Int
+
+    /// Makes a read that is under way, and any later one, throw soon. It may be called from any thread, also when the
+    /// source is gone. nil for a source that never waits for long.
+    var cancellation: (@Sendable () -> Void)? { get }
+}
+
+extension LayerSource {
+    package var cancellation: (@Sendable () -> Void)? { nil }
 }
 
 /// How a layer's tar archive is stored.

@@ -1,6 +1,8 @@
 import Files
 import Glibc
 import HelperInterface
+import Synchronization
+import Threads
 
 /// The file that a pull writes: `<path>.partial` until it is whole, then `<path>`.
 ///
@@ -36,14 +38,36 @@ struct OutputFile: ~Copyable {
         try retryingInterrupts("truncate \(file.path)") { ftruncate(descriptor, 0) }
     }
 
-    /// SHA-256 of the whole file in hexadecimal, holes as zeros, and its size.
-    func checksum() throws -> (hex: String, size: UInt64) {
-        try sha256(of: file)
+    /// SHA-256 of the whole file in hexadecimal, holes as zeros, and its size. The disk takes the file meanwhile: both
+    /// only read it, and neither needs what the other does.
+    func checksumAndSync() throws -> (hex: String, size: UInt64) {
+        let descriptor = file.descriptor
+        let path = file.path
+        let failure = Failure()
+        let sync = Thread {
+            do throws(FileError) {
+                try retryingInterrupts("sync \(path)") { fsync(descriptor) }
+            } catch {
+                failure.value.withLock { $0 = error }
+            }
+        }
+        defer { sync?.join() }
+        let result = try sha256(of: file)
+        if let sync {
+            sync.join()
+            if let error = failure.value.withLock({ $0 }) { throw error }
+        } else {
+            try file.sync()
+        }
+        return result
     }
 
-    /// Makes image and sidecar durable, then visible: the sidecar `<path>.json` first, the image last.
+    private final class Failure: Sendable {
+        let value = Mutex<FileError?>(nil)
+    }
+
+    /// Makes the image visible, whose bytes are durable: the sidecar `<path>.json` first, the image last.
     func publish(sidecar: [UInt8]) throws {
-        try file.sync()
         try replaceFile(path + ".json", sidecar, mode: 0o644)
         try renameDurably(partial, to: path)
     }

@@ -23,6 +23,7 @@ struct Pull {
     var options = RegistryOptions()
     var credentialsFile: String?
     var removesCredentialsFile = false
+    var execution = Execution()
 
     /// The pull failed, and what there was to say about it has been said.
     struct Failed: Error {
@@ -90,11 +91,12 @@ struct Pull {
         let format = Format(
             uuid: key.uuid, hashSeed: key.hashSeed, timestamp: superblockTime(resolved), size: size)
         let warnings = WarningList(report)
-        let converter = Converter(temporaryDirectory: parentDirectory(of: output), warn: { warnings.add($0) })
+        var converter = Converter(temporaryDirectory: parentDirectory(of: output), warn: { warnings.add($0) })
+        converter.execution = execution
         let summary = try converter.convert(layers: layers, into: file.descriptor, format: format)
 
         report.progress(PullProgress(phase: .checksum, bytes: total, total: total))
-        let (digest, bytes) = try file.checksum()
+        let (digest, bytes) = try file.checksumAndSync()
         return PullResult(
             output: output, sha256: digest, size: bytes, uuid: uuidText(key.uuid), key: key.hex,
             image: resolved.reference.description, manifestDigest: resolved.manifestDigest.description,
@@ -162,6 +164,11 @@ private final class BlobLayerSource: LayerSource {
     }
 
     deinit { blob.close() }
+
+    var cancellation: (@Sendable () -> Void)? {
+        let blob = blob
+        return { blob.close() }
+    }
 
     func read(into buffer: UnsafeMutableRawBufferPointer) throws -> Int {
         let count = try blob.read(into: buffer)

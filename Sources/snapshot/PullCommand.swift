@@ -42,6 +42,14 @@ struct PullCommand: AsyncParsableCommand {
     @Option(help: "How to report: auto, plain, json or none.")
     var progress: ProgressMode = .auto
 
+    /// For tests and measurements: who inflates gzip. Never changes the result.
+    @Option(help: .hidden)
+    var gzip: GzipDecoder = .fastest
+
+    /// For tests and measurements: how many threads work on a layer. Never changes the result.
+    @Option(help: .hidden)
+    var threads: Int?
+
     @MainActor
     func run() async throws {
         let report = Reporter(mode: progress)
@@ -56,6 +64,8 @@ struct PullCommand: AsyncParsableCommand {
         pull.options.userAgent = "snapwf/0.1.0"
         pull.credentialsFile = credsFile
         pull.removesCredentialsFile = removeCredsFile
+        pull.execution.gzip = gzip
+        if let threads { pull.execution.threads = threads }
         try await pull.run()
     }
 }
@@ -82,6 +92,8 @@ struct PlatformArgument: ExpressibleByArgument {
 
     var defaultValueDescription: String { platform.description }
 }
+
+extension GzipDecoder: ExpressibleByArgument {}
 
 enum ProgressMode: String, ExpressibleByArgument, CaseIterable { case auto, plain, json, none }
 

@@ -1,6 +1,7 @@
 import ArgumentParser
 import Glibc
 import HelperInterface
+import RootFS
 
 /// The helper that works inside the sandbox: `snapshot pull <image> --output <file.ext4>`.
 @main
@@ -8,7 +9,10 @@ struct SnapshotTool: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "snapshot",
         abstract: "Turns an OCI image into a bootable ext4 image: no root, no mount, no temporary tree.",
-        version: "snapshot 0.1.0 (output format \(SnapshotKey.formatVersion))",
+        version: """
+            snapshot 0.1.0 (output format \(SnapshotKey.formatVersion))
+            gzip: \(GzipDecoder.fastest.library)
+            """,
         subcommands: [PullCommand.self])
 
     static func main() async {

@@ -47,6 +47,24 @@ struct FilesTests {
         }
     }
 
+    @Test("the data of a file is found between its holes, and none behind its end")
+    func dataRanges() throws {
+        try inDirectory { directory in
+            let file = try OpenFile(directory + "/file", O_RDWR | O_CREAT, mode: 0o600)
+            let data = [UInt8](repeating: 1, count: 8192)
+            try data.withUnsafeBytes { try file.write($0, at: 1 << 20) }
+            try data.withUnsafeBytes { try file.write($0, at: 8 << 20) }
+            #expect(ftruncate(file.descriptor, 16 << 20) == 0)
+            var ranges = DataRanges(of: file.descriptor, path: file.path, size: (8 << 20) + 100)
+            var found: [Range<Int>] = []
+            while let range = try ranges.next() { found.append(range) }
+            // A file system may keep more than was written, but not everything: that would make the copy slow.
+            #expect(found.count == 2)
+            #expect(found.first.map { $0.contains(1 << 20) && $0.count < 1 << 20 } == true)
+            #expect(found.last == (8 << 20)..<((8 << 20) + 100))
+        }
+    }
+
     @Test("a sparse copy has the same bytes and the same holes")
     func sparse() throws {
         try inDirectory { directory in

@@ -1,4 +1,5 @@
 internal import NIOCore
+internal import Threads
 
 /// A bounded queue of bytes from an asynchronous transfer to one blocking reader.
 ///

@@ -9,6 +9,7 @@ struct Conversion {
     let merged: MergedTree
     let links: PendingLinks
     let temporaryDirectory: String
+    let execution: Execution
 }
 
 /// Reads one layer from its first to its last byte: visible files go straight into the image, all else into the
@@ -32,7 +33,7 @@ final class LayerReader {
     init(_ layer: Layer, number: Int32, _ conversion: Conversion) throws(RootFSError) {
         self.layer = layer
         self.conversion = conversion
-        stream = try LayerStream(layer, budget: conversion.budget)
+        stream = try LayerStream(layer, budget: conversion.budget, execution: conversion.execution)
         archive = TarReader(stream, limits: conversion.budget.limits)
         tree = LayerTree(
             number: number, merged: conversion.merged, inodes: conversion.inodes, budget: conversion.budget)

@@ -28,13 +28,19 @@ struct TarBlock {
     /// The header's sum must match with its bytes taken as unsigned or, as historic tars did, signed numbers.
     func checkSum() throws(RootFSError) {
         let recorded = try number(148..<156, "checksum")
-        var unsigned: Int64 = 0
-        var signed: Int64 = 0
-        for (index, byte) in bytes.enumerated() {
-            let counted: UInt8 = (148..<156).contains(index) ? 0x20 : byte
-            unsigned += Int64(counted)
-            signed += Int64(Int8(bitPattern: counted))
+        // Of each header, so it counts how fast this is: all bytes without a branch, then the field taken for spaces.
+        var sum = 0
+        var negative = 0
+        for byte in bytes {
+            sum += Int(byte)
+            negative += Int(byte >> 7)
         }
+        for byte in bytes[148..<156] {
+            sum += 0x20 - Int(byte)
+            negative -= Int(byte >> 7)
+        }
+        let unsigned = Int64(sum)
+        let signed = Int64(sum - 256 * negative)
         guard recorded == unsigned || recorded == signed else {
             throw RootFSError(.archive, "the archive is corrupt: a header's checksum does not match")
         }

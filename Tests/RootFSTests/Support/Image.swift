@@ -20,25 +20,30 @@ final class WarningList: Sendable {
 /// Converts layers, the bottom one first, into an image file.
 @discardableResult
 func convert(
-    _ layers: [Layer], to image: Path, limits: Limits = Limits(), warnings: WarningList = WarningList()
+    _ layers: [Layer], to image: Path, limits: Limits = Limits(), warnings: WarningList = WarningList(),
+    execution: Execution = Execution()
 ) throws -> ConversionSummary {
     let descriptor = Int32(
         try check(withPath(image) { open($0, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0o600) }, "open"))
     defer { close(descriptor) }
     let directory = Array(image[..<(image.lastIndex(of: UInt8(ascii: "/")) ?? 0)])
-    let converter = Converter(
+    var converter = Converter(
         limits: limits, temporaryDirectory: String(decoding: directory, as: UTF8.self),
         warn: { warnings.append($0) })
+    converter.execution = execution
     return try converter.convert(layers: layers, into: descriptor, format: testFormat)
 }
 
 /// The error of converting layers, nowhere on disk; nil when there is an image.
-func refusal(_ layers: [Layer], limits: Limits = Limits()) throws -> RootFSError? {
+func refusal(
+    _ layers: [Layer], limits: Limits = Limits(), execution: Execution = Execution()
+) throws -> RootFSError? {
     let descriptor = try makeMemoryFile()
     defer { close(descriptor) }
     return failure { () throws(RootFSError) in
-        _ = try Converter(limits: limits, temporaryDirectory: FileManager.default.temporaryDirectory.path)
-            .convert(layers: layers, into: descriptor, format: testFormat)
+        var converter = Converter(limits: limits, temporaryDirectory: FileManager.default.temporaryDirectory.path)
+        converter.execution = execution
+        _ = try converter.convert(layers: layers, into: descriptor, format: testFormat)
     }
 }
 
@@ -74,7 +79,8 @@ struct Comparison: Sendable {
 
 /// Extracts and converts the same layers.
 func compare(
-    _ layers: [[Member]], compression: @Sendable @escaping (Int) -> Compression = { _ in .none }
+    _ layers: [[Member]], execution: Execution = Execution(),
+    compression: @Sendable @escaping (Int) -> Compression = { _ in .none }
 ) async throws -> Comparison {
     try await inPrivateMounts {
         try withTemporaryDirectory { workspace in
@@ -85,7 +91,7 @@ func compare(
             }
             let warnings = WarningList()
             let image = workspace / "image".utf8
-            let summary = try convert(encoded, to: image, warnings: warnings)
+            let summary = try convert(encoded, to: image, warnings: warnings, execution: execution)
             return Comparison(
                 expected: try oracle.merged(), found: try inspect(image, in: workspace), summary: summary,
                 warnings: warnings.all, accepted: accepted)

@@ -47,9 +47,10 @@ struct ReadEntry {
 
 /// Reads all entries of an archive.
 func readEntries(
-    _ layer: Layer, limits: Limits = Limits(), skippingPayloads: Bool = false
+    _ layer: Layer, limits: Limits = Limits(), skippingPayloads: Bool = false,
+    execution: Execution = Execution(threads: 1)
 ) throws(RootFSError) -> [ReadEntry] {
-    let stream = try LayerStream(layer, budget: Budget(limits))
+    let stream = try LayerStream(layer, budget: Budget(limits), execution: execution)
     let reader = TarReader(stream, limits: limits)
     var found: [ReadEntry] = []
     while let entry = try reader.next() {

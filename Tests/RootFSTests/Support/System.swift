@@ -26,7 +26,8 @@ private func systemListAttributes(
 
 /// A file that is nowhere on disk.
 func makeMemoryFile() throws -> Int32 {
-    Int32(try check(systemMemoryFile("rootfs-test", 1), "memfd_create"))
+    // MFD_CLOEXEC | MFD_ALLOW_SEALING
+    Int32(try check(systemMemoryFile("rootfs-test", 3), "memfd_create"))
 }
 
 /// A path as the kernel sees it: bytes.

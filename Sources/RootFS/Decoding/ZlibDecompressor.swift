@@ -1,7 +1,7 @@
 import CZlib
 
 /// Gzip (RFC 1952) by zlib. Several members in a row are one stream, as every container runtime reads them.
-final class GzipDecompressor: Decompressor {
+final class ZlibDecompressor: Decompressor {
     /// zlib keeps a pointer back to the structure, so that it must not move.
     private let stream: UnsafeMutablePointer<z_stream>
     private(set) var isAtBoundary = true

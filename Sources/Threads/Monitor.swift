@@ -2,16 +2,16 @@ internal import Glibc
 
 /// State behind a lock that a thread can wait on: a mutex and a condition variable.
 ///
-/// `Synchronization.Mutex` cannot be waited on, and the reader of a blob must sleep until bytes come.
+/// `Synchronization.Mutex` cannot be waited on, and the stages of a conversion sleep until another has done its part.
 ///
 /// `@unchecked Sendable`: `state` is touched only between `pthread_mutex_lock` and `pthread_mutex_unlock` of `mutex`,
 /// both pointers are set once, and the values that go in and out are `Sendable`.
-final class Monitor<State: Sendable>: @unchecked Sendable {
+package final class Monitor<State: Sendable>: @unchecked Sendable {
     private let mutex: UnsafeMutablePointer<pthread_mutex_t>
     private let condition: UnsafeMutablePointer<pthread_cond_t>
     private var state: State
 
-    init(_ state: State) {
+    package init(_ state: State) {
         self.state = state
         mutex = .allocate(capacity: 1)
         condition = .allocate(capacity: 1)
@@ -32,17 +32,31 @@ final class Monitor<State: Sendable>: @unchecked Sendable {
         mutex.deallocate()
     }
 
-    /// Changes the state and wakes a waiting thread to look at it.
-    func update<Value: Sendable>(_ body: (inout State) -> Value) -> Value {
+    /// Changes the state and wakes the waiting threads to look at it.
+    package func update<Value: Sendable>(_ body: (inout State) -> Value) -> Value {
+        pthread_mutex_lock(mutex)
+        defer {
+            pthread_mutex_unlock(mutex)
+            // After the lock is free, so that who wakes does not have to sleep again at once.
+            pthread_cond_broadcast(condition)
+        }
+        return body(&state)
+    }
+
+    /// Blocks until `body` gives a value. What it changes of the state when it does wakes nobody.
+    package func wait<Value: Sendable>(_ body: (inout State) -> Value?) -> Value {
         pthread_mutex_lock(mutex)
         defer { pthread_mutex_unlock(mutex) }
-        let value = body(&state)
-        pthread_cond_signal(condition)
-        return value
+        while true {
+            if let value = body(&state) { return value }
+            pthread_cond_wait(condition, mutex)
+        }
     }
 
     /// Blocks until `body` gives a value, at most until `deadline`; nil means that the deadline passed.
-    func wait<Value: Sendable>(until deadline: ContinuousClock.Instant, _ body: (inout State) -> Value?) -> Value? {
+    package func wait<Value: Sendable>(
+        until deadline: ContinuousClock.Instant, _ body: (inout State) -> Value?
+    ) -> Value? {
         pthread_mutex_lock(mutex)
         defer { pthread_mutex_unlock(mutex) }
         while true {
