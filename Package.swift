@@ -131,7 +131,11 @@ let package = Package(
         .testTarget(
             name: "HelperInterfaceTests", dependencies: ["Files", "HelperInterface", crypto], swiftSettings: settings),
         .testTarget(
-            name: "SnapshotStepsTests", dependencies: ["Files", "HelperInterface", "SnapshotSteps", "Workflow", grdb],
+            name: "SnapshotStepsTests",
+            dependencies: [
+                "Files", "HelperInterface", "OCI", "Sandbox", "SandboxShimHost", "SnapshotSteps", "TestSupport",
+                "Workflow", "WorkflowTesting", grdb, logging,
+            ],
             swiftSettings: settings),
         .testTarget(
             name: "SnapwfTests", dependencies: ["HelperInterface", "SnapshotSteps", "Workflow", "snapwf"],
