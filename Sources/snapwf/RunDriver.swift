@@ -121,6 +121,8 @@ struct RunDriver {
         do {
             let result = try await handle.result()
             await finish(watch, watcher)
+            // A sandbox that was lost on the way is nobody's any more, and may be large.
+            await session.sweep()
             reporter.succeed(result, run: handle.id.description)
             await engine.shutdown()
         } catch {

@@ -39,19 +39,25 @@ struct Session {
             configuration: .init(
                 root: state.sandboxes, shimCommand: [executable, Snapwf.shimVerb],
                 probe: pass))
-        do {
-            try await provider.sweep()
-        } catch {
-            logger.warning("ended sandboxes could not be swept: \(error)")
-        }
         var environment = SnapshotEnvironment(
             state: state, owner: owner, catalog: catalog, provider: provider,
             helperPath: Places.helper(variables, executable: executable), variables: variables, logger: logger,
             onProgress: onProgress)
         environment.probe = pass
-        return Session(
+        let session = Session(
             state: state, engine: engine, catalog: catalog, provider: provider, environment: environment,
             logger: logger)
+        await session.sweep()
+        return session
+    }
+
+    /// Removes what is left of sandboxes that died or ran out.
+    func sweep() async {
+        do {
+            try await provider.sweep()
+        } catch {
+            logger.warning("ended sandboxes could not be swept: \(error)")
+        }
     }
 
     var workflow: SnapshotWorkflow { SnapshotWorkflow(environment: environment) }

@@ -93,7 +93,7 @@ extension EndToEnd {
 
             for (database, table) in [("workflow.db", "workflow_migrations"), ("catalog.db", "grdb_migrations")] {
                 let installation = try Installation()
-                try await installation.snapwf("ls")
+                try await installation.snapwf("gc")
                 try await tool(
                     "python3", "-c",
                     """
@@ -104,6 +104,8 @@ extension EndToEnd {
                 let refused = try await installation.snapwf("run", image)
                 #expect(refused.status == 1, "\(refused.everything)")
                 #expect(refused.errors.contains("newer"), "\(refused.everything)")
+                let doctor = try await installation.snapwf("doctor", "-q")
+                #expect(doctor.status == 1 && doctor.output.contains("newer"), "\(doctor.everything)")
             }
         }
 
