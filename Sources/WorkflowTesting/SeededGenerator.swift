@@ -1,5 +1,5 @@
 /// Random numbers whose whole state is a seed, so that a failure can be repeated (SplitMix64).
-package struct SeededGenerator: RandomNumberGenerator {
+package struct SeededGenerator: RandomNumberGenerator, Sendable {
     private var state: UInt64
 
     package init(seed: UInt64) {

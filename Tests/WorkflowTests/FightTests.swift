@@ -1,6 +1,7 @@
 import Foundation
 import Glibc
 import Testing
+import WorkflowTesting
 
 @testable import Workflow
 
@@ -60,7 +61,7 @@ struct FightTests {
     @Test("a holder that is killed is followed by one other, and no body runs twice at once")
     func killedHolders() async throws {
         let rounds = TestSize.isLong ? 200 : 6
-        var random = SplitMix64(seed: TestSize.seed("fights"))
+        var random = SeededGenerator(seed: TestSize.seed("fights"))
         var total = 0
         for _ in 0..<rounds {
             try await KillStory.use { story in

@@ -2,6 +2,7 @@ import Foundation
 import GRDB
 import Glibc
 import Testing
+import WorkflowTesting
 
 @testable import Workflow
 
@@ -101,7 +102,7 @@ struct HolderTests {
     @Test("a process stopped at any moment keeps what it has: with another one at work every effect happens once")
     func stoppedAnywhere() async throws {
         let rounds = TestSize.isLong ? 300 : 12
-        var random = SplitMix64(seed: TestSize.seed("stops"))
+        var random = SeededGenerator(seed: TestSize.seed("stops"))
         for _ in 0..<rounds {
             let delay = random.number(0...45_000)
             try await KillStory.use { story in

@@ -1,6 +1,7 @@
 import Foundation
 import Glibc
 import Testing
+import WorkflowTesting
 
 @Suite("Real processes, really killed")
 struct KillTests {
@@ -33,7 +34,7 @@ struct KillTests {
         let results = try await withThrowingTaskGroup(of: (kills: Int, stories: Int).self) { group in
             for line in 0...1 {
                 group.addTask {
-                    var random = SplitMix64(seed: seed &+ UInt64(line))
+                    var random = SeededGenerator(seed: seed &+ UInt64(line))
                     var kills = 0
                     var stories = 0
                     while kills < goal / 2 {
@@ -51,7 +52,7 @@ struct KillTests {
     }
 
     /// - Returns: how many processes were killed before one got through.
-    private static func killUntilThrough(_ random: inout SplitMix64) async throws -> Int {
+    private static func killUntilThrough(_ random: inout SeededGenerator) async throws -> Int {
         var delays: [Int] = []
         var isOver = false
         var draws = random
@@ -79,7 +80,7 @@ struct KillTests {
     @Test("several processes share the runs of a store, and whichever die, the others and their successors finish")
     func several() async throws {
         let goal = TestSize.isLong ? 2_000 : 60
-        var random = SplitMix64(seed: TestSize.seed("kills of several"))
+        var random = SeededGenerator(seed: TestSize.seed("kills of several"))
         var total = 0
         var stories = 0
         while total < goal {

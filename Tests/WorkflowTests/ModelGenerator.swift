@@ -1,10 +1,11 @@
 import Foundation
+import WorkflowTesting
 
 @testable import Workflow
 
 /// Draws operations, most of which fit what the oracle knows and some of which do not.
 struct ModelGenerator: Sendable {
-    var random: SplitMix64
+    var random: SeededGenerator
     /// Ids that runs had or never had.
     private var strangers: [RunID] = []
     var nextResource = 0
@@ -14,7 +15,7 @@ struct ModelGenerator: Sendable {
     private static let workflows = ["alpha", "beta"]
 
     init(seed: UInt64) {
-        random = SplitMix64(seed: seed)
+        random = SeededGenerator(seed: seed)
     }
 
     mutating func next(_ oracle: ModelOracle) -> ModelOperation {

@@ -30,7 +30,7 @@ public struct StoreConfiguration: Sendable {
     /// The file must be on a local filesystem.
     public static func sqlite(path: String) -> StoreConfiguration {
         StoreConfiguration(
-            path: path, busyTimeout: .seconds(10), flushDelay: .milliseconds(3), walLimit: 4 << 20)
+            path: path, busyTimeout: .seconds(10), flushDelay: .milliseconds(3), walLimit: 1 << 20)
     }
 }
 

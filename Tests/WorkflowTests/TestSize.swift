@@ -1,21 +1,7 @@
 import Foundation
+import WorkflowTesting
 
-/// Random numbers that a seed gives again: a counter in steps of the golden ratio, and a mix of its bits.
-struct SplitMix64: RandomNumberGenerator, Sendable {
-    private var counter: UInt64
-
-    init(seed: UInt64) {
-        counter = seed
-    }
-
-    mutating func next() -> UInt64 {
-        counter &+= 0x9e37_79b9_7f4a_7c15
-        var mixed = counter
-        mixed = (mixed ^ mixed >> 30) &* 0xbf58_476d_1ce4_e5b9
-        mixed = (mixed ^ mixed >> 27) &* 0x94d0_49bb_1331_11eb
-        return mixed ^ mixed >> 31
-    }
-
+extension SeededGenerator {
     /// True in so many of a thousand cases.
     mutating func chance(_ permille: Int) -> Bool { Int.random(in: 0..<1000, using: &self) < permille }
 
