@@ -248,6 +248,33 @@ struct BadUseTests {
         }
     }
 
+    @Test("a new run with the id of one that nobody executes is refused, and writes nothing into that one")
+    func usedIDOfInterruptedRun() async throws {
+        let id = RunID(time: Date(timeIntervalSince1970: 1))
+        var configuration = testConfiguration()
+        configuration.makeRunID = { _ in id }
+        try await TemporaryStore.use { store in
+            let script = Script { input, run in
+                try await run.step("of \(input)") { _ in
+                    if input == "first" { try await Task.sleep(for: .seconds(600)) }
+                    return 1
+                }
+            }
+            let first = try await Engine(store: store.configuration, configuration: configuration)
+            _ = try await first.start(script, input: "first")
+            try await until { try await first.steps(of: id).count == 1 }
+            await first.shutdown()
+            let second = try await Engine(store: store.configuration, configuration: configuration)
+            let before = try await second.steps(of: id)
+            await #expect(throws: WorkflowError.self) { try await second.start(script, input: "second") }
+            await second.shutdown()
+            let third = try await Engine(store: store.configuration, configuration: configuration)
+            #expect(try await third.steps(of: id) == before)
+            #expect(try await third.run(id)?.status == .interrupted)
+            await third.shutdown()
+        }
+    }
+
     @Test("a run id that is in use is refused, and the run that has it goes on undisturbed")
     func usedID() async throws {
         let world = World()

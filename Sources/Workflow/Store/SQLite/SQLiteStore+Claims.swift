@@ -19,6 +19,8 @@ extension SQLiteStore {
                     existing.value = record
                     return
                 }
+                // Until the run is made: its first intent may wait behind this. One that is at work here goes on.
+                if !locks.holds(run.id) { session.refuse(run.id) }
                 guard try isTaken.value == true || locks.take(run.id) else {
                     throw WorkflowError(.runHeld(by: nil), "the new run id \(run.id) is in use: start again")
                 }
