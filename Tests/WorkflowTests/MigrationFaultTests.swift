@@ -62,8 +62,7 @@ struct MigrationFaultTests {
         let changing: Set<FaultyDisk.Call> = [.write, .truncate, .sync, .delete]
         let (counts, schema) = try await Self.undisturbed()
         let calls = counts[changing]
-        let isLong = ProcessInfo.processInfo.environment["SNAPWF_TEST_LONG"] == "1"
-        let seeds: UInt64 = isLong ? 60 : 4
+        let seeds: UInt64 = TestSize.isLong ? 60 : 4
         #expect(calls > 50)
         var all: [String] = []
         for position in 1...calls {

@@ -43,18 +43,16 @@ struct PowerLossTests {
         return (total, stories)
     }
 
-    private static let isLong = ProcessInfo.processInfo.environment["SNAPWF_TEST_LONG"] == "1"
-
     @Test("whatever anybody was told is still there when the power is back, and every run gets through")
     func nothingIsLost() async throws {
-        let (total, stories) = try await Self.play(Self.isLong ? 12_000 : 400, .full)
+        let (total, stories) = try await Self.play(TestSize.isLong ? 12_000 : 400, .full)
         #expect(stories == [])
         #expect(total.promises > 0)
     }
 
     @Test("the same trial finds the loss when commits are not synced")
     func lossIsFound() async throws {
-        let (total, _) = try await Self.play(Self.isLong ? 1200 : 40, .normal)
+        let (total, _) = try await Self.play(TestSize.isLong ? 1200 : 40, .normal)
         #expect(total.lost.count > 0)
         // Even so nothing is damaged: only the newest commits are missing.
         #expect(total.defects.filter { $0.contains("orphan") || $0.contains("malformed") } == [])
@@ -63,9 +61,9 @@ struct PowerLossTests {
     @Test("power that goes with the process at any crash point leaves nothing leaked and nothing done twice")
     func drill() async throws {
         var scenarios = 0
-        let seeds: UInt64 = Self.isLong ? 30 : 3
+        let seeds: UInt64 = TestSize.isLong ? 30 : 3
         for seed in 1...seeds {
-            let depth = Self.isLong && seed <= 2 ? CrashDrill<Everything, World>.Depth.pairs : .singles
+            let depth = TestSize.isLong && seed <= 2 ? CrashDrill<Everything, World>.Depth.pairs : .singles
             let summary = try await CrashDrillTests.drill().run(
                 depth, powerLossSeed: seed, check: CrashDrillTests.check)
             #expect(summary.defects == [], "seed \(seed)")
