@@ -9,7 +9,7 @@ import Synchronization
 /// there is one processor only. A process that waits for nothing watches nothing.
 final class CommitWatch: Sendable {
     /// The longest that a thread watches, in nanoseconds.
-    private static let limit = 300_000
+    private static let limit = 500_000
     /// How long the writer watches for the next operation after a commit, in nanoseconds.
     private static let pause = 50_000
 
