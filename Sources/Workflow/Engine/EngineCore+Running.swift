@@ -14,7 +14,8 @@ extension EngineCore {
             id: configuration.makeRunID(clock.now()), workflow: W.name, version: W.version, input: text,
             inputHash: Payload.hash(text), dedupKey: dedupKey, labels: labels,
             deadlineAt: timeout.map { Timestamp(clock.now()).advanced(by: $0) }, during: probe(.during, .create))
-        let execution = RunExecution(id: run.id, workflow: W.name, epoch: 1, deadline: run.deadlineAt, core: self)
+        let execution = RunExecution(
+            id: run.id, workflow: W.name, epoch: 1, deadline: run.deadlineAt, core: self, isMade: run.isMade)
         try pass(.before, .create)
         // Without a dedup key nothing can stand in the way: the workflow begins at once and its first intent takes the
         // run's row along into one commit. With one, nothing of the workflow may run before the key is ours.

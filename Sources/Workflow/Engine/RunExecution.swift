@@ -54,12 +54,15 @@ final class RunExecution: Sendable {
     /// What earlier processes recorded.
     let recordedSteps: [String: StepRecord]
     let recordedResources: [ResourceRecord]
+    /// Of a run that begins while it is being recorded: whether that worked.
+    private let isMade: Slot<Bool>?
     private let state = Mutex(State())
 
     init(
         id: RunID, workflow: String, epoch: Int, deadline: Timestamp?, core: EngineCore, steps: [StepRecord] = [],
-        resources: [ResourceRecord] = []
+        resources: [ResourceRecord] = [], isMade: Slot<Bool>? = nil
     ) {
+        self.isMade = isMade
         self.id = id
         self.workflow = workflow
         self.epoch = epoch
@@ -280,17 +283,22 @@ final class RunExecution: Sendable {
 
     private func write(_ writes: [RunWrite], at place: @autoclosure () -> Place) async throws {
         try core.pass(.before, place())
-        try await core.store.commit(writes, run: id, epoch: epoch, during: core.probe(.during, place()))
+        try await core.store.commit(batch(writes, .now, at: place()))
         try core.pass(.after, place())
+    }
+
+    private func batch(_ writes: [RunWrite], _ urgency: WriteUrgency, at place: @autoclosure () -> Place) -> WriteBatch
+    {
+        WriteBatch(
+            run: id, epoch: epoch, writes: writes, urgency: urgency, during: core.probe(.during, place()),
+            isMade: isMade)
     }
 
     /// Commits with the next commit. A failure stops the run.
     func enqueue(_ writes: [RunWrite], at place: @autoclosure () -> Place) throws {
         try core.pass(.before, place())
         let after = core.probe(.after, place())
-        let batch = WriteBatch(
-            run: id, epoch: epoch, writes: writes, urgency: .withNext, during: core.probe(.during, place()))
-        core.store.submit(batch) { [self] result in
+        core.store.submit(batch(writes, .withNext, at: place())) { [self] result in
             switch result {
             case .success: after?()
             case .failure(let error): _ = fail(error)

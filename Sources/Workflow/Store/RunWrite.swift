@@ -109,6 +109,8 @@ struct WriteBatch: Sendable {
     let urgency: WriteUrgency
     /// Called inside the transaction, when the changes are made and not yet committed.
     var during: (@Sendable () -> Void)?
+    /// Of a run that began before it was recorded: nothing may reach another one that has its id.
+    var isMade: Slot<Bool>?
 }
 
 /// A run about to be recorded.
@@ -124,4 +126,6 @@ struct NewRun: Sendable {
     var deadlineAt: Timestamp? = nil
     /// Called inside the transaction, when the run is made and not yet committed.
     var during: (@Sendable () -> Void)?
+    /// Whether it could be made.
+    let isMade = Slot<Bool>()
 }

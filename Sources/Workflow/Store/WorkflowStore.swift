@@ -96,11 +96,14 @@ extension WorkflowStore {
     }
 
     /// Applies changes at once and returns after their commit.
-    func commit(_ writes: [RunWrite], run: RunID, epoch: Int, during: (@Sendable () -> Void)? = nil) async throws {
+    func commit(_ writes: [RunWrite], run: RunID, epoch: Int) async throws {
+        try await commit(WriteBatch(run: run, epoch: epoch, writes: writes, urgency: .now))
+    }
+
+    /// Applies changes and returns after their commit.
+    func commit(_ batch: WriteBatch) async throws {
         try await watch.outcome { completion in
-            submit(
-                WriteBatch(run: run, epoch: epoch, writes: writes, urgency: .now, during: during),
-                completion: completion)
+            submit(batch, completion: completion)
         }
     }
 }

@@ -55,14 +55,9 @@ final class RunLocks: Sendable {
         for lock in locks { lock.close() }
     }
 
-    /// Whether this process holds the run.
-    func holds(_ id: RunID) -> Bool {
-        held.withLock { $0[id] != nil }
-    }
-
     /// Whether anybody holds the run. Looking takes a shared lock for a moment, so claims try more than once.
     func isHeld(_ id: RunID) -> Bool {
-        if holds(id) { return true }
+        if held.withLock({ $0[id] != nil }) { return true }
         do {
             let lock = try FileLock.open(path(of: id), creating: false)
             defer { lock.close() }

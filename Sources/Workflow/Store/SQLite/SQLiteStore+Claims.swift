@@ -19,13 +19,13 @@ extension SQLiteStore {
                     existing.value = record
                     return
                 }
-                // Until the run is made: its first intent may wait behind this. One that is at work here goes on.
-                if !locks.holds(run.id) { session.refuse(run.id) }
+                run.isMade.value = false
                 guard try isTaken.value == true || locks.take(run.id) else {
                     throw WorkflowError(.runHeld(by: nil), "the new run id \(run.id) is in use: start again")
                 }
                 isTaken.value = true
                 try insert(run, owner, session)
+                run.isMade.value = true
                 run.during?()
             } completion: { [self] error in
                 if let error {

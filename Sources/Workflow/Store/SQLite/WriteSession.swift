@@ -9,8 +9,6 @@ final class WriteSession {
     /// Numbers of runs that were written to lately. Forgotten with every rollback: what was rolled back may have made
     /// the run, and its number then goes to another one.
     private var numbers: [RunID: Int64] = [:]
-    /// Runs that this process wanted to make and could not: what was to follow them must not reach a run that has the id.
-    private var refused: Set<RunID> = []
     /// How many are kept at most.
     private static let numbersLimit = 8192
     private let transaction: TransactionStatements
@@ -26,7 +24,6 @@ final class WriteSession {
     /// The run's number.
     func number(of run: RunID) throws -> Int64 {
         if let known = numbers[run] { return known }
-        guard !refused.contains(run) else { throw WorkflowError.takenOver(run) }
         let found = try Int64.fetchOne(db, sql: "SELECT no FROM runs WHERE id = ?", arguments: [run.description])
         // A run that is gone was over, and whoever still writes to it was taken over long ago.
         guard let found else { throw WorkflowError.takenOver(run) }
@@ -37,12 +34,6 @@ final class WriteSession {
     func remember(_ run: RunID, number: Int64) {
         if numbers.count >= Self.numbersLimit { numbers = [:] }
         numbers[run] = number
-        refused.remove(run)
-    }
-
-    /// The run could not be made.
-    func refuse(_ run: RunID) {
-        refused.insert(run)
     }
 
     /// What was done since the transaction or the savepoint began is undone.
