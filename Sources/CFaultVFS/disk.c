@@ -142,6 +142,19 @@ int cfault_step(struct cfault_disk *disk, enum cfault_role role, enum cfault_cal
     return result;
 }
 
+void cfault_slow_syncs(struct cfault_disk *disk, int64_t microseconds) {
+    pthread_mutex_lock(&disk->lock);
+    disk->sync_microseconds = microseconds;
+    pthread_mutex_unlock(&disk->lock);
+}
+
+int64_t cfault_sync_microseconds(struct cfault_disk *disk) {
+    pthread_mutex_lock(&disk->lock);
+    int64_t microseconds = disk->sync_microseconds;
+    pthread_mutex_unlock(&disk->lock);
+    return microseconds;
+}
+
 void cfault_fail(struct cfault_disk *disk, struct cfault_plan plan, enum cfault_error error, bool persistently) {
     pthread_mutex_lock(&disk->lock);
     disk->fault = (struct progress){.plan = plan};

@@ -19,6 +19,9 @@ enum cfault_role cfault_role_of(const char *path);
 // Counts a call. Returns the error that it shall fail with, or SQLITE_OK.
 int cfault_step(struct cfault_disk *disk, enum cfault_role role, enum cfault_call call);
 
+// By how much each sync is slower than the real one.
+int64_t cfault_sync_microseconds(struct cfault_disk *disk);
+
 // What the disk knows of a file, NULL if nothing.
 struct node *cfault_node(struct cfault_disk *disk, const char *path);
 // Makes the disk know a file; `bytes` counts as durable. The first to add it wins. NULL when there is no memory.

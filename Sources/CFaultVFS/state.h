@@ -44,6 +44,7 @@ struct cfault_disk {
     enum cfault_error error;
     bool is_persistent;
     struct progress cut;
+    int64_t sync_microseconds;
 };
 
 // Frees a list of files.

@@ -75,6 +75,8 @@ static int file_truncate(sqlite3_file *base, sqlite3_int64 size) {
 
 static int file_sync(sqlite3_file *base, int flags) {
     int error = step(base, CFAULT_SYNC);
+    int64_t delay = cfault_sync_microseconds(as_file(base)->disk);
+    if (delay > 0) unix_vfs->xSleep(unix_vfs, (int)delay);
     if (error == SQLITE_OK) error = methods(base)->xSync(real_of(base), flags);
     struct file *file = as_file(base);
     if (error != SQLITE_OK) {

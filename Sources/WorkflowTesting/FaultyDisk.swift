@@ -152,6 +152,17 @@ public final class FaultyDisk: Sendable {
         cfault_fail(disk, cfault_plan(), CFAULT_IO_ERROR, false)
     }
 
+    // MARK: - Slowness
+
+    /// Makes each sync take so much longer from now on, at most a minute.
+    ///
+    /// What is measured of a quick disk depends on what else the machine does; on a slow one all that can wait together
+    /// does.
+    public func slowSyncs(by delay: Duration) {
+        let delay = min(max(delay, .zero), .seconds(60))
+        cfault_slow_syncs(disk, delay.components.seconds * 1_000_000 + delay.components.attoseconds / 1_000_000_000_000)
+    }
+
     // MARK: - Power
 
     /// Whether the power is still there. What happens without it happens to nobody: see ``cutPower(seed:)``.

@@ -94,6 +94,8 @@ int64_t cfault_failed_count(struct cfault_disk *disk);
 void cfault_fail(struct cfault_disk *disk, struct cfault_plan plan, enum cfault_error error, bool persistently);
 // The planned call is the first that the disk does not get to see.
 void cfault_plan_cut(struct cfault_disk *disk, struct cfault_plan plan);
+// From now on each sync takes so much longer; up to a minute.
+void cfault_slow_syncs(struct cfault_disk *disk, int64_t microseconds);
 // From now on the files change without the disk.
 void cfault_cut(struct cfault_disk *disk);
 bool cfault_has_power(struct cfault_disk *disk);
