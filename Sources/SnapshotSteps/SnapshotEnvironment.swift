@@ -39,7 +39,7 @@ package struct SnapshotEnvironment: Sendable {
         options.plainHTTPHosts = Set(request.plainHTTPHosts)
         options.caFile = request.caFile
         options.proxyEnvironment = variables
-        options.userAgent = "snapwf/0.1.0"
+        options.userAgent = Version.userAgent
         return ImageSources(options: options, credentials: credentialStore(for: request), logger: logger)
     }
 

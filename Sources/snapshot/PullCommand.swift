@@ -61,7 +61,7 @@ struct PullCommand: AsyncParsableCommand {
         pull.options.plainHTTPHosts = Set(plainHTTPHosts)
         pull.options.caFile = caFile
         pull.options.proxyEnvironment = environment()
-        pull.options.userAgent = "snapwf/0.1.0"
+        pull.options.userAgent = Version.userAgent
         pull.credentialsFile = credsFile
         pull.removesCredentialsFile = removeCredsFile
         pull.execution.gzip = gzip

@@ -10,7 +10,7 @@ struct SnapshotTool: AsyncParsableCommand {
         commandName: "snapshot",
         abstract: "Turns an OCI image into a bootable ext4 image: no root, no mount, no temporary tree.",
         version: """
-            snapshot 0.1.0 (output format \(SnapshotKey.formatVersion))
+            snapshot \(Version.text) (output format \(SnapshotKey.formatVersion))
             gzip: \(GzipDecoder.fastest.library)
             """,
         subcommands: [PullCommand.self])

@@ -6,8 +6,6 @@ import Sandbox
 /// The command line: parses, runs one verb, turns its end into an exit code.
 @main
 struct Snapwf: AsyncParsableCommand {
-    static let versionText = "0.1.0"
-
     static let configuration = CommandConfiguration(
         commandName: "snapwf",
         abstract: "Turns OCI images into bootable ext4 snapshots, durably.",
@@ -16,7 +14,7 @@ struct Snapwf: AsyncParsableCommand {
             5 the image or its data is bad · 6 something that should answer does not · 64 usage · \
             75 interrupted, go on with snapwf resume · 130 forced.
             """,
-        version: "snapwf \(versionText)",
+        version: "snapwf \(Version.text)",
         subcommands: [
             RunCommand.self, ResumeCommand.self, GCCommand.self, LsCommand.self, ShowCommand.self, DoctorCommand.self,
         ])

@@ -83,7 +83,7 @@ struct DoctorTests {
 
     @Test("only a helper of this very version is well")
     func helper() {
-        let version = "snapshot \(Snapwf.versionText) (output format \(SnapshotKey.formatVersion))"
+        let version = "snapshot \(Version.text) (output format \(SnapshotKey.formatVersion))"
         #expect(
             SandboxChecks.helper("/x/snapshot", status: 0, says: version) == .ok("helper", "/x/snapshot, \(version)"))
         #expect(

@@ -43,7 +43,7 @@ enum SandboxChecks {
         guard status == 0 else {
             return .fail("helper", "\(path) --version ends with \(status): \(text)", next: "make build")
         }
-        let expected = "snapshot \(Snapwf.versionText) (output format \(SnapshotKey.formatVersion))"
+        let expected = "snapshot \(Version.text) (output format \(SnapshotKey.formatVersion))"
         // What follows tells what it inflates with.
         guard text.hasPrefix(expected) else {
             return .fail(
