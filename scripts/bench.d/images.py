@@ -7,7 +7,7 @@ image        1.3 GB of tar in 50,000 entries (gzip -6), and over it whiteouts an
 content-N    N GB in files of 1 MiB: memory must not grow with the content
 files-N      N files of some bytes in directories of a hundred; names-N: all of them in one directory
 """
-import hashlib, io, json, os, pathlib, random, shutil, stat, subprocess, tarfile
+import hashlib, io, json, os, random, shutil, stat, subprocess, tarfile
 
 RECIPE = 1  # raised when other images come of the same files: what was kept is made anew
 ENTRIES, BYTES, SMALL_FILES = 50_000, 1_300_000_000, 20_000
@@ -103,9 +103,8 @@ def selection(entries, size):
     """Some {name in the image: path here}: as many files as asked for, and then larger ones for the smallest of them
     until the bytes are enough. A machine with too few files gives each of them more than once."""
     found, chosen, directories, total = candidates(), {}, set(), 0
-    rounds = 0
-    while len(chosen) + len(directories) < entries:
-        prefix = f"again{rounds}" if rounds else ""
+    for number in range(100):
+        prefix = f"again{number}" if number else ""
         for path, length in found:
             if len(chosen) + len(directories) >= entries:
                 break
@@ -118,9 +117,8 @@ def selection(entries, size):
             while parent and parent not in directories:
                 directories.add(parent)
                 parent = os.path.dirname(parent)
-        rounds += 1
-        if rounds > 100:
-            raise RuntimeError("/usr of this machine has too few files to make an image of")
+    if len(chosen) + len(directories) < entries:
+        raise RuntimeError("/usr of this machine has too few files to make an image of")
     large = sorted((file for file in found if file[0][1:] not in chosen), key=lambda file: -file[1])
     small = sorted(chosen, key=lambda name: chosen[name][1])
     for (path, length), name in zip(large, small):
@@ -199,8 +197,15 @@ def many(cache, count, in_one_directory):
 
 
 def layers(layout):
-    """The layers' descriptors, lowest first, and where a blob lies."""
-    blob = lambda digest: layout / "blobs" / digest.replace(":", "/")
+    """The layers of the image in a layout, lowest first: their descriptors with diffID and path."""
+    def document(descriptor):
+        return json.loads(path(descriptor).read_text())
+
+    def path(descriptor):
+        return layout / "blobs" / descriptor["digest"].replace(":", "/")
+
     index = json.loads((layout / "index.json").read_text())
-    manifest = json.loads(blob(index["manifests"][0]["digest"]).read_text())
-    return manifest["layers"], blob
+    manifest = document(index["manifests"][0])
+    diff_ids = document(manifest["config"])["rootfs"]["diff_ids"]
+    return [{**layer, "diffID": diff_id, "path": path(layer)}
+            for layer, diff_id in zip(manifest["layers"], diff_ids)]
