@@ -1,5 +1,5 @@
 """What is measured: the helper in its forms, and beside it what others have for the same work."""
-import dataclasses, os, pathlib, shutil
+import dataclasses, json, os, pathlib, shutil
 
 
 @dataclasses.dataclass
@@ -37,6 +37,21 @@ def todays_tools(work, reference):
         umoci unpack --image copy:latest bundle >/dev/null
         truncate -s $(( $(du -sm bundle/rootfs | cut -f1) * 3 / 2 + 64 ))M root.ext4
         mke2fs -q -t ext4 -d bundle/rootfs root.ext4 && sha256sum root.ext4"""]
+
+
+def layers(layout):
+    """The layers of the image in a layout, lowest first: their descriptors with diffID and path."""
+    def document(descriptor):
+        return json.loads(path(descriptor).read_text())
+
+    def path(descriptor):
+        return layout / "blobs" / descriptor["digest"].replace(":", "/")
+
+    index = json.loads((layout / "index.json").read_text())
+    manifest = document(index["manifests"][0])
+    diff_ids = document(manifest["config"])["rootfs"]["diff_ids"]
+    return [{**layer, "diffID": diff_id, "path": path(layer)}
+            for layer, diff_id in zip(manifest["layers"], diff_ids)]
 
 
 def contenders(binaries, work, layout, reference, layers):

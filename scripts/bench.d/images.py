@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Images to measure with, made of the files of this machine's /usr and kept below out/bench for the next run.
 
 The same machine makes the same image: which files are taken, and in what order they stand, depends on their names and
@@ -6,8 +7,13 @@ sizes alone. Another machine makes another one: figures of two machines do not c
 image        1.3 GB of tar in 50,000 entries (gzip -6), and over it whiteouts and 20,000 small files: what is timed
 content-N    N GB in files of 1 MiB: memory must not grow with the content
 files-N      N files of some bytes in directories of a hundred; names-N: all of them in one directory
+
+usage: images.py CACHE image | content GIGABYTES | files COUNT | names COUNT      (prints the path of the OCI layout)
+
+It is a program of its own because a process that is started counts its parent's memory among its own: who measures has
+to be small.
 """
-import hashlib, io, json, os, random, shutil, stat, subprocess, tarfile
+import hashlib, io, json, os, pathlib, random, shutil, stat, subprocess, sys, tarfile
 
 RECIPE = 1  # raised when other images come of the same files: what was kept is made anew
 ENTRIES, BYTES, SMALL_FILES = 50_000, 1_300_000_000, 20_000
@@ -196,16 +202,19 @@ def many(cache, count, in_one_directory):
     return made(cache, f"{'names' if in_one_directory else 'files'}-{count}", "many", make)
 
 
-def layers(layout):
-    """The layers of the image in a layout, lowest first: their descriptors with diffID and path."""
-    def document(descriptor):
-        return json.loads(path(descriptor).read_text())
+def main():
+    cache = pathlib.Path(sys.argv[1])
+    kind, *details = sys.argv[2:]
+    if kind == "image":
+        layout = image(cache)
+    elif kind == "content":
+        layout = content(cache, int(details[0]))
+    elif kind in ("files", "names"):
+        layout = many(cache, int(details[0]), kind == "names")
+    else:
+        sys.exit(f"images: {kind} is no kind of image")
+    print(layout)
 
-    def path(descriptor):
-        return layout / "blobs" / descriptor["digest"].replace(":", "/")
 
-    index = json.loads((layout / "index.json").read_text())
-    manifest = document(index["manifests"][0])
-    diff_ids = document(manifest["config"])["rootfs"]["diff_ids"]
-    return [{**layer, "diffID": diff_id, "path": path(layer)}
-            for layer, diff_id in zip(manifest["layers"], diff_ids)]
+if __name__ == "__main__":
+    main()

@@ -27,8 +27,9 @@ def print_scaling(rows):
     print(f"\n{'pull of a layout':17} {'runs':>4} {'seconds':>8} {'min':>7} {'max':>7} {'CPU s':>7} {'µs/entry':>9} "
           f"{'peak MB':>8}")
     for row in rows:
+        each = f"{row['microsecondsPerEntry']:9.1f}" if "entries" in row else f"{'':9}"
         print(f"{row['what']:17} {row['runs']:4} {row['seconds']:8.2f} {row['min']:7.2f} {row['max']:7.2f} "
-              f"{row['processorSeconds']:7.2f} {row['microsecondsPerEntry']:9.1f} {row['peakBytes'] / 1e6:8.0f}")
+              f"{row['processorSeconds']:7.2f} {each} {row['peakBytes'] / 1e6:8.0f}")
 
 
 def targets(speed, scaling):
