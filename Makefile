@@ -52,7 +52,7 @@ lint:
 format:
 	swift format --in-place --recursive $(SWIFT_FILES)
 
-## bench: each figure beside its peer, from one run, as text and in out/bench/*.json (a quarter of an hour)
+## bench: each figure beside its peer, from one run, as text and in out/bench/*.json (half an hour)
 bench:
 	@scripts/setup bench
 	@$(BUILD_RELEASE)
