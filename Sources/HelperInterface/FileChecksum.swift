@@ -102,9 +102,9 @@ private final class PiecesAhead {
     private let failure: Failure
     private let thread: Thread
 
-    /// nil where the system has no thread left.
+    /// nil where the system has no thread or no memory left.
     init?(_ reader: PieceReader) {
-        let ring = BufferRing<Piece>(buffers: 4, size: PieceReader.size)
+        guard let ring = BufferRing<Piece>(buffers: 4, size: PieceReader.size) else { return nil }
         let failure = Failure()
         let thread = Thread {
             do throws(FileError) {

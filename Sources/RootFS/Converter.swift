@@ -27,8 +27,8 @@ package struct LayerSummary: Sendable, Equatable {
 
 /// Turns the layers of an image into one ext4 file system.
 ///
-/// The layers are read from the topmost down, each once, and the bytes of a file that survives are written once, from
-/// the decompressor's buffer to their place. Memory grows with the number of paths, never with the size of files.
+/// The layers are merged from the topmost down, each read once, and the bytes of a file that survives are written once,
+/// from the decompressor's buffer to their place. Memory grows with the number of paths, never with the size of files.
 ///
 /// All of it is synchronous and blocks: call it on a thread of your own. Threads that it starts (see ``Execution``) end
 /// before it returns or throws. To stop it, let a ``LayerSource`` throw.
@@ -70,12 +70,15 @@ package struct Converter: Sendable {
         let conversion = Conversion(
             writer: writer, budget: Budget(limits), log: WarningLog(warn), inodes: inodes,
             merged: MergedTree(inodes: inodes), links: PendingLinks(inodes: inodes),
-            temporaryDirectory: temporaryDirectory, execution: execution)
+            temporaryDirectory: temporaryDirectory)
+        let queue = LayerQueue(layers, budget: conversion.budget, execution: execution)
+        defer { queue.cancel() }
         var read: [LayerSummary] = []
         for (number, layer) in layers.enumerated().reversed() {
             conversion.log.layer = layer.name
             do {
-                read.append(try LayerReader(layer, number: Int32(number), conversion).read())
+                let stream = try queue.stream(of: number)
+                read.append(try LayerReader(layer, stream, number: Int32(number), conversion).read())
             } catch {
                 throw error.located(layer: layer.name)
             }

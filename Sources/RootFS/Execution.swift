@@ -9,24 +9,43 @@ package struct Execution: Sendable {
     /// How many threads may work on a layer at once: 1 is the caller's alone; then hashing what was decompressed,
     /// inflating, and reading the layer get one each, in that order. More than 4 are never used.
     package var threads: Int
+    /// How many layers may be open at once: the one that is merged, and those below it, which are decoded until their
+    /// share of memory is full. That takes 3 threads for a layer; with fewer it is one layer after the other.
+    package var layers: Int
 
     /// The fastest way on this machine.
     package init() {
         gzip = .fastest
         // With one core the stages would only wait for each other.
-        threads = sysconf(Int32(_SC_NPROCESSORS_ONLN)) > 1 ? Self.mostThreads : 1
+        threads = Self.cores > 1 ? Self.mostThreads : 1
+        layers = Self.layersForCores
     }
 
-    package init(gzip: GzipDecoder = .fastest, threads: Int) {
+    package init(gzip: GzipDecoder = .fastest, threads: Int, layers: Int? = nil) {
         self.gzip = gzip
         self.threads = threads
+        self.layers = layers ?? Self.layersForCores
     }
 
     private static let mostThreads = 4
+    /// Each has a connection to the registry, a window of compressed bytes and, when it is zstd, one of decoded bytes.
+    private static let mostLayers = 6
+    private static var cores: Int { sysconf(Int32(_SC_NPROCESSORS_ONLN)) }
+    /// Two more than cores, since some wait for the network.
+    private static var layersForCores: Int { min(max(1, cores) + 2, mostLayers) }
 
     var hashesBehind: Bool { threads >= 2 }
     var inflatesAhead: Bool { threads >= 3 }
     var readsAhead: Bool { threads >= 4 }
+    /// Layers that are open at once, the one that is merged included.
+    var openLayers: Int { inflatesAhead ? min(max(1, layers), Self.mostLayers) : 1 }
+
+    /// Decompressed bytes of all open layers together that may wait to be merged. With what stands before the decoders
+    /// this keeps a pull under 300 MB, also where the layer that is merged needs zstd's largest window of 128 MiB.
+    private static let waitingBytes = 96 << 20
+
+    /// Decompressed bytes that may wait of one of `count` layers that are open at once.
+    static func share(of count: Int) -> Int { waitingBytes / max(1, count) }
 }
 
 /// A library that inflates gzip. All of them take and refuse the same.

@@ -46,7 +46,8 @@ package struct Layer: Sendable {
     package var compression: Compression
     /// SHA-256 of the decompressed archive, 32 bytes, as the image config names it; nil: not checked.
     package var diffID: [UInt8]?
-    /// Opens the layer. Called once.
+    /// Opens the layer. Called once at most, and on a thread of the layer's own where layers are decoded ahead of their
+    /// turn: perhaps while upper ones are still read, one of which may fail.
     package var open: @Sendable () throws -> any LayerSource
 
     package init(

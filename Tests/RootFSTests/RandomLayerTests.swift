@@ -28,8 +28,8 @@ struct RandomLayers {
 
     init(seed: UInt64) { generator = SeededGenerator(state: seed) }
 
-    mutating func stack() -> [[Member]] {
-        (0..<Int.random(in: 2...5, using: &generator)).map { _ in layer() }
+    mutating func stack(of count: ClosedRange<Int> = 2...5) -> [[Member]] {
+        (0..<Int.random(in: count, using: &generator)).map { _ in layer() }
     }
 
     private mutating func path() -> String {

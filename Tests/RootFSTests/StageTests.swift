@@ -1,6 +1,5 @@
 import EXT4
 import Glibc
-import Synchronization
 import Testing
 import Threads
 
@@ -83,21 +82,6 @@ struct StageTests {
         }
         #expect(error?.code == .output)
         #expect((error?.cause as? EXT4Error)?.errno == EPERM)
-    }
-
-    @Test("the digest of a layer is compared before the layer below it is opened", arguments: ways)
-    func order(way: Execution) throws {
-        let isOpened = Mutex(false)
-        var lower = Layer(Self.large)
-        lower.open = {
-            isOpened.withLock { $0 = true }
-            return MemorySource(bytes: Self.large[...])
-        }
-        var upper = Layer(TarBuilder.archive([.file("x")]), .gzip)
-        upper.diffID = Array(repeating: 0, count: 32)
-        let error = try refusal([lower, upper], execution: way)
-        #expect(error?.code == .digest)
-        #expect(!isOpened.withLock { $0 })
     }
 
     private func stored(_ archive: [UInt8], _ compression: Compression) -> [UInt8] {

@@ -6,7 +6,7 @@ import Testing
 struct BufferRingTests {
     @Test("bytes come out as they went in, whoever is faster", arguments: [(0, 0), (20, 0), (0, 20)])
     func order(sender: UInt64, receiver: UInt64) throws {
-        let ring = BufferRing<Int>(buffers: 3, size: 64)
+        let ring = try #require(BufferRing<Int>(buffers: 3, size: 64))
         let count = 2000
         let thread = try #require(
             Thread {
@@ -38,7 +38,7 @@ struct BufferRingTests {
 
     @Test("a sender is never more buffers ahead than there are")
     func bounded() throws {
-        let ring = BufferRing<Void>(buffers: 4, size: 16)
+        let ring = try #require(BufferRing<Void>(buffers: 4, size: 16))
         let sent = Atomic<Int>(0)
         let thread = try #require(
             Thread {
@@ -58,11 +58,67 @@ struct BufferRingTests {
         thread.join()
     }
 
+    @Test("a ring uses as many buffers as have ever waited in it, and the last one that came back first")
+    func reuse() throws {
+        let ring = try #require(BufferRing<Void>(buffers: 100, size: 4096, receivers: 2))
+        var used: Set<UnsafeMutableRawPointer?> = []
+        for _ in 0..<50 {
+            for _ in 0..<3 {
+                used.insert(ring.next()?.baseAddress)
+                ring.send(1, ())
+            }
+            for _ in 0..<3 {
+                for receiver in 0..<2 {
+                    _ = ring.receive(receiver)
+                    ring.release(receiver)
+                }
+            }
+        }
+        #expect(used.count == 3)
+        let first = try #require(ring.next())
+        ring.send(1, ())
+        _ = ring.receive(0)
+        ring.release(0)
+        // Only one of the two receivers has given it back.
+        #expect(ring.next()?.baseAddress != first.baseAddress)
+        _ = ring.receive(1)
+        ring.release(1)
+        ring.send(1, ())
+        #expect(ring.next()?.baseAddress == first.baseAddress)
+    }
+
+    @Test("a lower limit holds from the next buffer on, and keeps what was sent")
+    func limit() throws {
+        let ring = try #require(BufferRing<Int>(buffers: 10, size: 16))
+        for number in 0..<8 {
+            _ = ring.next()
+            ring.send(1, number)
+        }
+        ring.limit(to: 3)
+        let sent = Atomic<Int>(8)
+        let thread = try #require(
+            Thread {
+                while ring.next() != nil {
+                    let number = sent.add(1, ordering: .sequentiallyConsistent).oldValue
+                    ring.send(1, number)
+                }
+            })
+        for released in 0..<200 {
+            let (_, number) = try #require(ring.receive())
+            #expect(number == released)
+            let ahead = sent.load(ordering: .sequentiallyConsistent) - released
+            #expect(ahead <= max(8 - released, 3) + 1)
+            ring.release()
+        }
+        ring.close()
+        thread.join()
+    }
+
     @Test("a closed ring wakes a sender that waits for a buffer and a receiver that waits for bytes")
     func close() throws {
-        let full = BufferRing<Void>(buffers: 2, size: 16)
+        let full = try #require(BufferRing<Void>(buffers: 2, size: 16))
         let sender = try #require(Thread { while full.next() != nil { full.send(1, ()) } })
-        let empty = BufferRing<Void>(buffers: 2, size: 16)
+        let empty = try #require(BufferRing<Void>(buffers: 2, size: 16))
         let receiver = try #require(Thread { while empty.receive() != nil { empty.release() } })
         full.close()
         empty.close()
@@ -73,7 +129,7 @@ struct BufferRingTests {
 
     @Test("every receiver gets everything, and the slowest one holds the sender back")
     func receivers() throws {
-        let ring = BufferRing<Int>(buffers: 3, size: 8, receivers: 2)
+        let ring = try #require(BufferRing<Int>(buffers: 3, size: 8, receivers: 2))
         let sums = Mutex([0, 0])
         let count = 500
         let sender = try #require(

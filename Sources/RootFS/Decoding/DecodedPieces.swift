@@ -45,10 +45,10 @@ final class HashedPieces: DecodedPieces {
     private let ring: BufferRing<UInt64>
     private let hash: HashBehind
 
-    /// nil where the system has no thread left.
+    /// nil where the system has no thread or no memory left.
     init?(_ decoder: LayerDecoder) {
-        let ring = BufferRing<UInt64>(buffers: 4, size: pieceSize)
-        guard let hash = HashBehind(ring, receiver: 0) else { return nil }
+        guard let ring = BufferRing<UInt64>(buffers: 4, size: pieceSize), let hash = HashBehind(ring, receiver: 0)
+        else { return nil }
         self.decoder = decoder
         self.ring = ring
         self.hash = hash
@@ -69,7 +69,7 @@ final class HashedPieces: DecodedPieces {
     }
 }
 
-/// Decompressed on one thread, hashed on another, and used on a third.
+/// Decompressed on one thread, hashed on another, and used on a third; all but the use begins at once.
 final class PiecesAhead: DecodedPieces {
     private let ring: BufferRing<UInt64>
     private let hash: HashBehind
@@ -78,13 +78,21 @@ final class PiecesAhead: DecodedPieces {
     private let thread: Thread
     private var isHolding = false
 
-    /// nil where the system has no thread left.
-    init?(_ layer: Layer, execution: Execution) {
-        // 8 MiB: the inflater goes on for some 10 ms while the scheduler gives the cores to the others.
-        let ring = BufferRing<UInt64>(buffers: 16, size: pieceSize, receivers: 2)
+    /// Buffers for a layer that is being merged. 8 MiB: the inflater goes on for some 10 ms while the scheduler gives
+    /// the cores to the others; more would only leave the cache.
+    private static let buffersInUse = 16
+
+    /// nil where the system has no thread or no memory left.
+    ///
+    /// - Parameter waitingBytes: decompressed bytes that may wait until the first ones are used.
+    init?(_ layer: Layer, execution: Execution, waitingBytes: Int) {
         let failure = Monitor<RootFSError?>(nil)
         let cancellation = Cancellation()
-        guard let hash = HashBehind(ring, receiver: 1) else { return nil }
+        guard
+            let ring = BufferRing<UInt64>(
+                buffers: max(Self.buffersInUse, waitingBytes / pieceSize), size: pieceSize, receivers: 2),
+            let hash = HashBehind(ring, receiver: 1)
+        else { return nil }
         let thread = Thread {
             do throws(RootFSError) {
                 let decoder = try LayerDecoder(layer, execution: execution, cancellation: cancellation)
@@ -107,9 +115,19 @@ final class PiecesAhead: DecodedPieces {
     }
 
     deinit {
+        cancel()
+        thread.join()
+    }
+
+    /// Has the threads end soon. Nothing can be read any more.
+    func cancel() {
         ring.close()
         cancellation.cancel()
-        thread.join()
+    }
+
+    /// The layer is merged from now on.
+    func begin() {
+        ring.limit(to: Self.buffersInUse)
     }
 
     func next() throws(RootFSError) -> (bytes: UnsafeRawBufferPointer, compressedBytes: UInt64)? {

@@ -6,6 +6,8 @@ final class LayerDecoder {
     /// What of the last input is still to be decoded.
     private var pending = UnsafeRawBufferPointer(start: nil, count: 0)
     private var inputEnded = false
+    /// What failed after bytes that had to be given out first.
+    private var failure: RootFSError?
     /// Bytes that were read of the layer.
     private(set) var compressedBytes: UInt64 = 0
 
@@ -51,8 +53,28 @@ final class LayerDecoder {
         pending = bytes
     }
 
-    /// Decodes at least one byte into the buffer and returns how many; 0 only at the end of the layer.
+    /// Decodes at least one byte into the buffer and returns how many; 0 only at the end of the layer. Goes on until the
+    /// buffer is full, or until more of the layer would have to be waited for.
     func decode(into buffer: UnsafeMutableRawBufferPointer) throws(RootFSError) -> Int {
+        if let failure { throw failure }
+        var filled = 0
+        while filled < buffer.count, filled == 0 || !pending.isEmpty || input.isNextHere {
+            do throws(RootFSError) {
+                let count = try decodePart(into: UnsafeMutableRawBufferPointer(rebasing: buffer[filled...]))
+                if count == 0 { break }
+                filled += count
+            } catch {
+                // What comes before an error comes first, however the input was cut into pieces.
+                failure = error
+                if filled == 0 { throw error }
+                break
+            }
+        }
+        return filled
+    }
+
+    /// Decodes at least one byte; returns 0 only at the end of the layer.
+    private func decodePart(into buffer: UnsafeMutableRawBufferPointer) throws(RootFSError) -> Int {
         while true {
             if pending.isEmpty, !inputEnded { try readMore() }
             let (consumed, produced) = try decompressor.decode(pending, into: buffer)

@@ -5,6 +5,9 @@ protocol LayerInput: AnyObject {
     /// The next bytes, valid until the next call; nil at the end. The first piece has four bytes at least, unless the
     /// layer is shorter: enough to tell how it is compressed.
     func next() throws(RootFSError) -> UnsafeRawBufferPointer?
+
+    /// Whether the next bytes are there, so that nobody has to wait for them.
+    var isNextHere: Bool { get }
 }
 
 /// Reads a layer on the thread that decodes it.
@@ -22,6 +25,9 @@ final class DirectInput: LayerInput {
         buffer.deallocate()
     }
 
+    /// Nobody knows before the source was asked.
+    var isNextHere: Bool { false }
+
     func next() throws(RootFSError) -> UnsafeRawBufferPointer? {
         let count = try fill(buffer, from: &source, atLeast: isFirst ? 4 : 1)
         isFirst = false
@@ -38,9 +44,9 @@ final class ReadAhead: LayerInput {
     private let thread: Thread
     private var isHolding = false
 
-    /// nil where the system has no thread left.
+    /// nil where the system has no thread or no memory left.
     init?(_ layer: Layer, _ cancellation: Cancellation) {
-        let ring = BufferRing<Void>(buffers: 8, size: 256 << 10)
+        guard let ring = BufferRing<Void>(buffers: 8, size: 256 << 10) else { return nil }
         let failure = Monitor<RootFSError?>(nil)
         let thread = Thread {
             do throws(RootFSError) {
@@ -63,6 +69,8 @@ final class ReadAhead: LayerInput {
         cancellation.cancel()
         thread.join()
     }
+
+    var isNextHere: Bool { ring.waiting() > (isHolding ? 1 : 0) }
 
     func next() throws(RootFSError) -> UnsafeRawBufferPointer? {
         if isHolding { ring.release() }

@@ -15,11 +15,15 @@ final class LayerStream {
     /// A ratio says nothing of a small layer: a few zero blocks compress to almost nothing.
     private static let ratioMatters: UInt64 = 64 << 20
 
-    /// Opens the layer.
-    init(_ layer: Layer, budget: Budget, execution: Execution) throws(RootFSError) {
+    /// Opens the layer, unless it was before its turn.
+    init(
+        _ layer: Layer, budget: Budget, execution: Execution, ahead: PiecesAhead? = nil
+    ) throws(RootFSError) {
         self.layer = layer
         self.budget = budget
-        if execution.inflatesAhead, let ahead = PiecesAhead(layer, execution: execution) {
+        if execution.inflatesAhead,
+            let ahead = ahead ?? PiecesAhead(layer, execution: execution, waitingBytes: 0)
+        {
             pieces = ahead
             return
         }

@@ -9,7 +9,6 @@ struct Conversion {
     let merged: MergedTree
     let links: PendingLinks
     let temporaryDirectory: String
-    let execution: Execution
 }
 
 /// Reads one layer from its first to its last byte: visible files go straight into the image, all else into the
@@ -29,11 +28,13 @@ final class LayerReader {
     private var inodes: InodeTable { conversion.inodes }
     private var limits: Limits { conversion.budget.limits }
 
-    /// - Parameter number: the layer's place, 0 for the bottom one.
-    init(_ layer: Layer, number: Int32, _ conversion: Conversion) throws(RootFSError) {
+    /// - Parameters:
+    ///   - stream: what the layer decompresses to, from its first byte.
+    ///   - number: the layer's place, 0 for the bottom one.
+    init(_ layer: Layer, _ stream: LayerStream, number: Int32, _ conversion: Conversion) {
         self.layer = layer
         self.conversion = conversion
-        stream = try LayerStream(layer, budget: conversion.budget, execution: conversion.execution)
+        self.stream = stream
         archive = TarReader(stream, limits: conversion.budget.limits)
         tree = LayerTree(
             number: number, merged: conversion.merged, inodes: conversion.inodes, budget: conversion.budget)
