@@ -232,8 +232,8 @@ struct LayerQueueTests {
         var refusals = 0
         for round in 0..<3 {
             var random = RandomLayers(seed: seed &+ UInt64(round))
-            var layers = random.stack(of: 30...40).enumerated().map { number, members in
-                Layer(TarBuilder.archive(members), [.gzip, .none, .zstd][number % 3], name: "layer-\(number)")
+            var layers = random.stack(layers: 30 + 5 * round).layers.enumerated().map { number, layer in
+                layer.storage.layer(TarBuilder.archive(layer.members), name: "layer-\(number)")
             }
             // A layer that is refused goes, until there is an image.
             while true {
