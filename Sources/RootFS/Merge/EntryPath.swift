@@ -17,23 +17,40 @@ struct EntryPath {
         guard !raw.contains(0) else {
             throw RootFSError(.name, "the path \"\(printable(raw))\" holds a NUL byte")
         }
-        let parts = raw.split(separator: UInt8(ascii: "/")).filter { !$0.elementsEqual([UInt8(ascii: ".")]) }
+        let parts = Self.parts(raw)
         guard parts.count <= limits.depth else {
             throw RootFSError(.limit, "the path is \(parts.count) names deep; the limit is \(limits.depth)")
         }
         for part in parts {
-            guard !part.elementsEqual([UInt8(ascii: "."), UInt8(ascii: ".")]) else {
+            guard !Self.isParent(part) else {
                 throw RootFSError(
                     .name, "the path \"\(printable(raw))\" has a \"..\", which could lead out of the root")
             }
             // A whiteout's own name is never a file's.
-            let length = part.starts(with: Whiteout.prefix) ? part.count - Whiteout.prefix.count : part.count
+            let length = Whiteout.isPrefix(of: part) ? part.count - Whiteout.prefix.count : part.count
             guard length <= Self.maximumName else {
                 throw RootFSError(
                     .name, "a name of the path has \(length) bytes; a name has at most \(Self.maximumName)")
             }
         }
         components = parts
+    }
+
+    private static func parts(_ raw: [UInt8]) -> [ArraySlice<UInt8>] {
+        var parts: [ArraySlice<UInt8>] = []
+        parts.reserveCapacity(8)
+        var start = 0
+        while start < raw.count {
+            let end = raw[start...].firstIndex(of: UInt8(ascii: "/")) ?? raw.count
+            let part = raw[start..<end]
+            if !part.isEmpty, !(part.count == 1 && part.first == UInt8(ascii: ".")) { parts.append(part) }
+            start = end + 1
+        }
+        return parts
+    }
+
+    private static func isParent(_ part: ArraySlice<UInt8>) -> Bool {
+        part.count == 2 && part.first == UInt8(ascii: ".") && part.last == UInt8(ascii: ".")
     }
 }
 
@@ -47,12 +64,17 @@ enum Whiteout: Equatable {
     case aufs
 
     static let prefix = Array(".wh.".utf8)
+    /// Whether a name begins like a whiteout.
+    static func isPrefix(of name: ArraySlice<UInt8>) -> Bool {
+        name.first == UInt8(ascii: ".") && name.starts(with: prefix)
+    }
+
     static let metadataPrefix = Array(".wh..wh.".utf8)
     private static let opaqueMarker = Array(".wh..wh..opq".utf8)
 
     /// nil for an ordinary name.
     init?(_ name: ArraySlice<UInt8>) throws(RootFSError) {
-        guard name.starts(with: Self.prefix) else { return nil }
+        guard Self.isPrefix(of: name) else { return nil }
         if name.starts(with: Self.metadataPrefix) {
             self = name.elementsEqual(Self.opaqueMarker) ? .opaque : .aufs
             return

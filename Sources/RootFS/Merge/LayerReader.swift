@@ -22,7 +22,7 @@ final class LayerReader {
     private let hidden: HiddenPayloads
     private let attributes: EntryAttributes
     /// Staged until the layer ends: a directory, and the name that is gone from it, or nil for all of them.
-    private var marks: [(directory: [ArraySlice<UInt8>], name: ArraySlice<UInt8>?, path: [UInt8])] = []
+    private var marks: [(directory: ArraySlice<ArraySlice<UInt8>>, name: ArraySlice<UInt8>?, path: [UInt8])] = []
     private var entries = 0
 
     private var inodes: InodeTable { conversion.inodes }
@@ -88,7 +88,7 @@ final class LayerReader {
             return try tree.setDirectory(
                 LayerTree.Paths.root, try attributes.attributes(of: entry, type: entry.kind.typeBits))
         }
-        let directory = Array(path.components.dropLast())
+        let directory = path.components.dropLast()
         if let whiteout = try Whiteout(name), !isInsideBookkeeping(directory) {
             return try stage(whiteout, path, entry)
         }
@@ -101,16 +101,17 @@ final class LayerReader {
         try place(entry, at: node)
     }
 
-    private func isInsideBookkeeping(_ directory: [ArraySlice<UInt8>]) -> Bool {
-        directory.first?.starts(with: Whiteout.metadataPrefix) ?? false
+    private func isInsideBookkeeping(_ directory: ArraySlice<ArraySlice<UInt8>>) -> Bool {
+        guard let first = directory.first, Whiteout.isPrefix(of: first) else { return false }
+        return first.starts(with: Whiteout.metadataPrefix)
     }
 
     /// Whether a path lies in aufs's own directories at the root. Other names that begin like a whiteout cannot be
     /// directories (OCI image specification, layer.md: no file name may begin with ".wh.").
     private func isBookkeeping(_ path: EntryPath) throws(RootFSError) -> Bool {
         let directory = path.components.dropLast()
-        if isInsideBookkeeping(Array(directory)) { return true }
-        if let name = directory.first(where: { $0.starts(with: Whiteout.prefix) }) {
+        if isInsideBookkeeping(directory) { return true }
+        if let name = directory.first(where: { Whiteout.isPrefix(of: $0) }) {
             throw RootFSError(.name, "\"\(printable(name))\" is a whiteout, so there can be nothing in it")
         }
         return false
@@ -118,7 +119,7 @@ final class LayerReader {
 
     private func stage(_ whiteout: Whiteout, _ path: EntryPath, _ entry: TarEntry) throws(RootFSError) {
         guard !(try isBookkeeping(path)) else { return }
-        let directory = Array(path.components.dropLast())
+        let directory = path.components.dropLast()
         // Kept until the layer ends, whether or not the path is one of the tree's.
         try conversion.budget.spend(metadataBytes: entry.path.count)
         switch whiteout {
@@ -221,7 +222,7 @@ final class LayerReader {
             throw RootFSError(.link, "it is a hard link to the root directory")
         }
         let missing: [ArraySlice<UInt8>]
-        switch try tree.resolve(Array(target.components.dropLast())) {
+        switch try tree.resolve(target.components.dropLast()) {
         case .blocked(let part):
             throw RootFSError(
                 .link,

@@ -48,6 +48,9 @@ final class LayerTree {
     private let merged: MergedTree
     private let inodes: InodeTable
     private let budget: Budget
+    /// The directory that was asked for last, unless symlinks led there: most entries follow one of the same directory.
+    private var lastDirectory: (components: ArraySlice<ArraySlice<UInt8>>, node: Paths.NodeID)?
+    private var followedSymlinks = 0
 
     /// Symlinks on the way to one name, as in Linux (MAXSYMLINKS).
     private static let maximumSymlinks = 40
@@ -80,7 +83,7 @@ final class LayerTree {
     }
 
     /// Follows directories and symlinks from the root.
-    func resolve(_ components: [ArraySlice<UInt8>]) throws(RootFSError) -> Resolution {
+    func resolve(_ components: ArraySlice<ArraySlice<UInt8>>) throws(RootFSError) -> Resolution {
         var work = Array(components.reversed())
         var node = Paths.root
         var missing: [ArraySlice<UInt8>] = []
@@ -103,6 +106,7 @@ final class LayerTree {
             }
             guard case .symbolicLink(let target) = inodes[id].body else { return .blocked(child) }
             symlinks += 1
+            followedSymlinks += 1
             guard symlinks <= Self.maximumSymlinks else { return .endless }
             // Bounds the work that an archive can ask for by sending each of its entries through long symlinks.
             try budget.spend(entries: 0, metadataBytes: target.count)
@@ -113,7 +117,17 @@ final class LayerTree {
     }
 
     /// The node of a directory's path; directories that nobody named yet are implied.
-    func directory(_ components: [ArraySlice<UInt8>]) throws(RootFSError) -> Paths.NodeID {
+    func directory(_ components: ArraySlice<ArraySlice<UInt8>>) throws(RootFSError) -> Paths.NodeID {
+        if let lastDirectory, lastDirectory.components == components { return lastDirectory.node }
+        let before = followedSymlinks
+        let node = try findDirectory(components)
+        lastDirectory = followedSymlinks == before ? (components, node) : nil
+        return node
+    }
+
+    private func findDirectory(
+        _ components: ArraySlice<ArraySlice<UInt8>>
+    ) throws(RootFSError) -> Paths.NodeID {
         switch try resolve(components) {
         case .blocked(let node):
             throw RootFSError(
@@ -145,7 +159,7 @@ final class LayerTree {
         try budget.spend(metadataBytes: name.count)
         let isBookkeeping = depth == 1 && name.starts(with: Whiteout.metadataPrefix)
         // Entries are checked before they come here, but the target of a symlink may have any name.
-        guard name.count <= EntryPath.maximumName, isBookkeeping || !name.starts(with: Whiteout.prefix) else {
+        guard name.count <= EntryPath.maximumName, isBookkeeping || !Whiteout.isPrefix(of: name) else {
             throw RootFSError(.name, "the path leads through \"\(printable(name))\", which no directory can be called")
         }
         let reach = isBookkeeping ? .hidden : merged.reach(number, parent: paths[parent].reach, name: name)
@@ -164,6 +178,12 @@ final class LayerTree {
     /// it. Returns the node that stands for the path from now on.
     func cleared(_ node: Paths.NodeID) throws(RootFSError) -> Paths.NodeID {
         let fresh = Node(depth: paths[node].depth, reach: paths[node].reach)
+        if paths[node].state == .nothing, !paths.hasChildren(node) {
+            paths[node] = fresh
+            return node
+        }
+        // What is taken away may be a part of its path.
+        lastDirectory = nil
         var work = [node]
         while let next = work.popLast() {
             if case .inode(let id) = paths[next].state {
@@ -183,7 +203,7 @@ final class LayerTree {
     /// Marks a path, or the inside of a directory, as gone from the lower layers. Where the layer itself has something
     /// else than a directory in the way, there is nothing to hide: everything below that is gone already.
     func mark(
-        _ directory: [ArraySlice<UInt8>], whiteout name: ArraySlice<UInt8>?
+        _ directory: ArraySlice<ArraySlice<UInt8>>, whiteout name: ArraySlice<UInt8>?
     ) throws(RootFSError) {
         var node: Paths.NodeID
         switch try resolve(directory) {

@@ -1,3 +1,5 @@
+import Glibc
+
 /// Paths as a tree of names, with a value at each.
 ///
 /// Nodes lie in one array and names in another, because an image has hundreds of thousands of them; a hash table finds
@@ -11,6 +13,8 @@ struct PathTree<Value> {
         var nextSibling: NodeID
         var nameStart: UInt32
         var nameCount: UInt16
+        /// Of the parent and the name, so that a table that grows asks nobody again.
+        var hash: UInt32
         /// No longer found by name: another node took its place.
         var isDetached: Bool
         var value: Value
@@ -27,7 +31,7 @@ struct PathTree<Value> {
         buckets = Array(repeating: Self.none, count: 64)
         nodes.append(
             Node(
-                parent: Self.none, firstChild: Self.none, nextSibling: Self.none, nameStart: 0, nameCount: 0,
+                parent: Self.none, firstChild: Self.none, nextSibling: Self.none, nameStart: 0, nameCount: 0, hash: 0,
                 isDetached: false, value: value))
     }
 
@@ -74,7 +78,7 @@ struct PathTree<Value> {
     }
 
     func child(of parent: NodeID, named name: ArraySlice<UInt8>) -> NodeID? {
-        let found = buckets[slot(parent, name)]
+        let found = buckets[slot(parent, name, Self.hash(parent, name))]
         return found == Self.none ? nil : found
     }
 
@@ -83,52 +87,72 @@ struct PathTree<Value> {
         if nodes.count * 2 >= buckets.count { grow() }
         let start = names.count
         names.append(contentsOf: name)
-        let node = append(parent: parent, nameStart: UInt32(start), nameCount: UInt16(name.count), value)
-        buckets[slot(parent, name)] = node
+        let hash = Self.hash(parent, name)
+        let slot = slot(parent, name, hash)
+        let node = append(
+            parent: parent, nameStart: UInt32(start), nameCount: UInt16(name.count), hash: hash, value)
+        buckets[slot] = node
         return node
     }
 
     /// Puts a fresh node without children in the place of one, which keeps its own.
     mutating func replace(_ node: NodeID, with value: Value) -> NodeID {
         let old = nodes[Int(node)]
-        let slot = slot(old.parent, name(of: node))
+        let slot = slot(old.parent, name(of: node), old.hash)
         nodes[Int(node)].isDetached = true
         buckets[slot] = append(
-            parent: old.parent, nameStart: old.nameStart, nameCount: old.nameCount, value)
+            parent: old.parent, nameStart: old.nameStart, nameCount: old.nameCount, hash: old.hash, value)
         return buckets[slot]
     }
 
     private mutating func append(
-        parent: NodeID, nameStart: UInt32, nameCount: UInt16, _ value: Value
+        parent: NodeID, nameStart: UInt32, nameCount: UInt16, hash: UInt32, _ value: Value
     ) -> NodeID {
         let node = NodeID(nodes.count)
         nodes.append(
             Node(
                 parent: parent, firstChild: Self.none, nextSibling: nodes[Int(parent)].firstChild,
-                nameStart: nameStart, nameCount: nameCount, isDetached: false, value: value))
+                nameStart: nameStart, nameCount: nameCount, hash: hash, isDetached: false, value: value))
         nodes[Int(parent)].firstChild = node
         return node
     }
 
-    /// Where a name stands in the table, or would stand: linear probing, the table never more than half full.
-    private func slot(_ parent: NodeID, _ name: ArraySlice<UInt8>) -> Int {
+    private static func hash(_ parent: NodeID, _ name: ArraySlice<UInt8>) -> UInt32 {
         var hasher = Hasher()
         hasher.combine(parent)
         name.withUnsafeBytes { hasher.combine(bytes: $0) }
-        var slot = hasher.finalize() & (buckets.count - 1)
-        while buckets[slot] != Self.none {
-            let node = buckets[slot]
-            if nodes[Int(node)].parent == parent, self.name(of: node).elementsEqual(name) { break }
+        return UInt32(truncatingIfNeeded: hasher.finalize())
+    }
+
+    /// Where a name stands in the table, or would stand: linear probing, the table never more than half full.
+    private func slot(_ parent: NodeID, _ name: ArraySlice<UInt8>, _ hash: UInt32) -> Int {
+        var slot = Int(hash) & (buckets.count - 1)
+        while buckets[slot] != Self.none, !isNode(buckets[slot], parent, name, hash) {
             slot = (slot + 1) & (buckets.count - 1)
         }
         return slot
+    }
+
+    private func isNode(_ node: NodeID, _ parent: NodeID, _ name: ArraySlice<UInt8>, _ hash: UInt32) -> Bool {
+        let found = nodes[Int(node)]
+        guard found.hash == hash, found.parent == parent, Int(found.nameCount) == name.count else { return false }
+        return names.withUnsafeBytes { names in
+            name.withUnsafeBytes { name in
+                let known = UnsafeRawBufferPointer(rebasing: names[Int(found.nameStart)...].prefix(name.count))
+                guard let left = known.baseAddress, let right = name.baseAddress else { return true }
+                return memcmp(left, right, name.count) == 0
+            }
+        }
     }
 
     private mutating func grow() {
         let old = buckets
         buckets = Array(repeating: Self.none, count: old.count * 2)
         for node in old where node != Self.none {
-            buckets[slot(nodes[Int(node)].parent, name(of: node))] = node
+            // All that stand in the table are different, so the first free place is theirs.
+            var slot = Int(nodes[Int(node)].hash) & (buckets.count - 1)
+            while buckets[slot] != Self.none { slot = (slot + 1) & (buckets.count - 1) }
+            buckets[slot] = node
         }
     }
 }

@@ -32,6 +32,14 @@ struct ExtendedHeader {
     var encodedXattrs: [[UInt8]: [UInt8]] = [:]
     var sparse: Sparse?
 
+    /// In the order of their names.
+    var allXattrs: [ExtendedAttribute] {
+        if xattrs.isEmpty, encodedXattrs.isEmpty { return [] }
+        return encodedXattrs.merging(xattrs) { _, raw in raw }
+            .map { ExtendedAttribute(name: $0.key, value: $0.value) }
+            .sorted { $0.name.lexicographicallyPrecedes($1.name) }
+    }
+
     private static let rawXattr = Array("SCHILY.xattr.".utf8)
     private static let encodedXattr = Array("LIBARCHIVE.xattr.".utf8)
     private static let sparsePrefix = Array("GNU.sparse.".utf8)

@@ -17,11 +17,15 @@ struct TarBlock {
     var isZero: Bool { bytes.allSatisfy { $0 == 0 } }
 
     var format: Format {
-        if bytes[257..<263].elementsEqual("ustar\0".utf8) {
-            return bytes[508..<512].elementsEqual("tar\0".utf8) ? .star : .ustar
+        if bytes[257..<263].elementsEqual(Self.ustarMagic) {
+            return bytes[508..<512].elementsEqual(Self.starMagic) ? .star : .ustar
         }
-        return bytes[257..<265].elementsEqual("ustar  \0".utf8) ? .gnu : .v7
+        return bytes[257..<265].elementsEqual(Self.gnuMagic) ? .gnu : .v7
     }
+
+    private static let ustarMagic = Array("ustar\0".utf8)
+    private static let starMagic = Array("tar\0".utf8)
+    private static let gnuMagic = Array("ustar  \0".utf8)
 
     var typeFlag: UInt8 { bytes[156] }
 
@@ -48,7 +52,8 @@ struct TarBlock {
 
     /// Bytes of a field up to the first NUL.
     func text(_ field: Range<Int>) -> [UInt8] {
-        Array(bytes[field].prefix { $0 != 0 })
+        let end = bytes[field].firstIndex(of: 0) ?? field.upperBound
+        return Array(bytes[field.lowerBound..<end])
     }
 
     /// The path: a name, and before it the prefix where the format has one.

@@ -135,7 +135,6 @@ final class TarReader {
         var header = global
         if let longName { header.path = longName }
         if let longLinkTarget { header.linkTarget = longLinkTarget }
-        let path = local.last { $0.key.elementsEqual("path".utf8) }?.value ?? header.path ?? block.path
         do {
             for record in local { try header.apply(record, limits: limits) }
             longName = nil
@@ -143,7 +142,9 @@ final class TarReader {
             local = []
             return try entry(header)
         } catch {
-            throw error.located(layer: nil, entry: printable(header.sparse?.name ?? path))
+            let ownPath = local.last { $0.key.elementsEqual("path".utf8) }?.value
+            throw error.located(
+                layer: nil, entry: printable(header.sparse?.name ?? ownPath ?? header.path ?? block.path))
         }
     }
 
@@ -164,9 +165,7 @@ final class TarReader {
             uid: try owner(header.uid, 108..<116, "uid"),
             gid: try owner(header.gid, 116..<124, "gid"),
             modified: try modified(header),
-            xattrs: header.encodedXattrs.merging(header.xattrs) { _, raw in raw }
-                .map { ExtendedAttribute(name: $0.key, value: $0.value) }
-                .sorted { $0.name.lexicographicallyPrecedes($1.name) },
+            xattrs: header.allXattrs,
             accessACL: header.accessACL,
             defaultACL: header.defaultACL,
             payload: payload)
