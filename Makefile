@@ -2,13 +2,16 @@
 
 IMAGE ?=
 RELEASE = .build-release
-# Stripped: the helper is copied into each sandbox.
-BUILD_RELEASE = swift build -c release --static-swift-stdlib -Xlinker -s --scratch-path $(RELEASE)
+STATIC = $(CURDIR)/$(RELEASE)/static
+# Stripped, and with what goes beyond glibc linked in: the helper is copied into sandboxes. libgcc_s stays outside, because
+# glibc loads it itself when a thread ends.
+BUILD_RELEASE = scripts/static-libraries "$(STATIC)" && swift build -c release --static-swift-stdlib -Xlinker -s \
+	-Xswiftc "-L$(STATIC)" --scratch-path $(RELEASE)
 
 SWIFT_FILES = Package.swift Sources Tests migrations $(wildcard Examples/*/Package.swift Examples/*/Sources) \
 	Benchmarks/Package.swift Benchmarks/Sources
 
-.PHONY: run build test test-long lint format bench clean
+.PHONY: run build release test test-long lint format bench clean
 
 ## run: build and turn an image into a snapshot: make run IMAGE=ghcr.io/acme/app:1.2
 run:
@@ -21,10 +24,16 @@ build:
 	@scripts/setup run
 	$(BUILD_RELEASE)
 
+## release: the helper packed for other machines, in out/release
+release: build
+	scripts/release
+
 ## test: everything CI runs, apart from the lint; one test at a time, so that a slow machine fails none for its slowness
 test:
 	@scripts/setup test
 	$(BUILD_RELEASE)
+	scripts/release
+	scripts/try-release
 	swift build --build-tests
 	scripts/docs
 	Examples/Postcards/try.sh

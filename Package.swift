@@ -54,8 +54,9 @@ let package = Package(
         .target(name: "WorkflowTesting", dependencies: ["CFaultVFS", "Workflow", logging], swiftSettings: settings),
 
         // The converter: what the helper is made of.
-        .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
-        .systemLibrary(name: "CZstd", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"])]),
+        // Not by pkg-config, which would put the system's directory before the one with the libraries to link statically.
+        .systemLibrary(name: "CZlib", providers: [.apt(["zlib1g-dev"])]),
+        .systemLibrary(name: "CZstd", providers: [.apt(["libzstd-dev"])]),
         .target(name: "CCRC32C"),
         // Not a system library, which would be linked: the helper has to start where ISA-L is missing.
         .target(name: "CISAL"),
