@@ -3,24 +3,24 @@ import Glibc
 /// Copies a file with its holes: as a shared clone where the file system can, else range by range.
 ///
 /// The copy is called `<destination>.partial` until it is whole and durable, then renamed; a crash leaves at worst
-/// that partial file.
+/// that partial file. Of two copies to one destination at the same time one throws.
 package func copySparseFile(_ source: String, to destination: String, mode: UInt32 = 0o644) throws(FileError) {
-    let partial = destination + ".partial"
     let input = try OpenFile(source, O_RDONLY)
     let size = try input.status().st_size
+    let partial = try PartialFile(for: destination, mode: mode)
     do {
-        let output = try OpenFile(partial, O_RDWR | O_CREAT | O_TRUNC | O_NOFOLLOW, mode: mode)
         let ficlone: UInt = 0x4004_9409  // FICLONE of linux/fs.h: _IOW(0x94, 9, int)
-        if ioctl(output.descriptor, ficlone, input.descriptor) != 0 {
-            try retryingInterrupts("size \(partial)") { ftruncate(output.descriptor, size) }
-            try copyRanges(from: input, to: output, size: size)
+        let descriptor = partial.file.descriptor
+        if ioctl(descriptor, ficlone, input.descriptor) != 0 {
+            try retryingInterrupts("size \(partial.file.path)") { ftruncate(descriptor, size) }
+            try copyRanges(from: input, to: partial.file, size: size)
         }
-        try output.sync()
+        try partial.file.sync()
     } catch {
-        unlink(partial)
+        partial.discard()
         throw error
     }
-    try renameDurably(partial, to: destination)
+    try partial.publish()
 }
 
 private func copyRanges(

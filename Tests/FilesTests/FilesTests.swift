@@ -85,6 +85,36 @@ struct FilesTests {
         }
     }
 
+    @Test("of two writers of one path the second is refused, and what the first made stays whole")
+    func twoWriters() throws {
+        try inDirectory { directory in
+            let path = directory + "/file"
+            try writeFile(directory + "/source", Array("second".utf8), mode: 0o600)
+            do {
+                let first = try PartialFile(for: path)
+                try first.file.write(Array("first".utf8))
+                let error = #expect(throws: FileError.self) { try copySparseFile(directory + "/source", to: path) }
+                #expect(error?.description.contains("another process is writing") == true)
+                try first.publish()
+            }
+            #expect(try readFile(path, limit: 10) == Array("first".utf8))
+            try copySparseFile(directory + "/source", to: path)
+            #expect(try readFile(path, limit: 10) == Array("second".utf8))
+            #expect(try directoryNames(directory) == ["file", "source"])
+        }
+    }
+
+    @Test("what a killed writer left is written anew")
+    func leftPartialFile() throws {
+        try inDirectory { directory in
+            try writeFile(directory + "/file.partial", Array("left, and longer".utf8), mode: 0o600)
+            let file = try PartialFile(for: directory + "/file")
+            try file.file.write(Array("new".utf8))
+            try file.publish()
+            #expect(try readFile(directory + "/file", limit: 20) == Array("new".utf8))
+        }
+    }
+
     @Test("an error names what was tried, on what, and why")
     func error() {
         let error = #expect(throws: FileError.self) { try OpenFile("/no/such/file", O_RDONLY).sync() }
