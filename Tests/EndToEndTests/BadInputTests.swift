@@ -154,7 +154,11 @@ extension EndToEnd {
                 let none = try await installation.snapwf(verb, "@last")
                 #expect(none.status == 3 && none.errors.contains("snapwf run"), "\(none.everything)")
             }
-            for arguments in [["frobnicate"], ["run"], ["run", "--nonsense", "x"], ["gc", "--grace", "soon"]] {
+            for arguments in [
+                ["frobnicate"], ["run"], ["run", "--nonsense", "x"], ["gc", "--grace", "soon"],
+                ["run", "--vcpus", "0", "x"],
+                ["run", "--vcpus", "-1", "x"], ["run", "--ttl", "29s", "x"],
+            ] {
                 let refused = try await Child(
                     Programs.snapwf, arguments, environment: ["SNAPWF_HOME": installation.home]
                 ).wait()

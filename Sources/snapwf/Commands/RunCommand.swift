@@ -57,6 +57,13 @@ struct RunCommand: AsyncParsableCommand {
 
     @OptionGroup var options: GlobalOptions
 
+    func validate() throws {
+        guard ttl.seconds >= 30 else { throw ValidationError("--ttl must be at least 30s.") }
+        guard vcpus.map({ (1...1024).contains($0) }) ?? true else {
+            throw ValidationError("--vcpus must be from 1 to 1024.")
+        }
+    }
+
     @MainActor
     func run() async throws {
         let reporter = RunReporter(options: options, progress: progress)
@@ -80,7 +87,6 @@ struct RunCommand: AsyncParsableCommand {
         var request = SnapshotRequest(
             image: reference, platform: wanted, size: try bytes(size, "--size"),
             exportPath: output.map(absolutePath), timeToLive: ttl.seconds)
-        guard ttl.seconds >= 30 else { throw SnapshotError(.usage, "--ttl must be at least 30s") }
         request.vcpus = vcpus
         request.memoryBytes = try bytes(memory, "--memory")
         request.diskBytes = try bytes(disk, "--disk")
