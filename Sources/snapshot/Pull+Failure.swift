@@ -24,6 +24,13 @@ extension HelperFailure {
             )
         case let error as EXT4Error:
             return describing(error, output: output)
+        case let error as ResultNotTold:
+            return (
+                HelperFailure(
+                    code: "output",
+                    message: "\(error.output) is made and whole, but the result was not told: \(error.cause)",
+                    isRetryable: false), .failed
+            )
         case let error as FileError:
             return describing(errno: error.errno, message: error.description, output: output)
         default:

@@ -72,14 +72,15 @@ struct Pull {
 
         // From here on this thread blocks. It is the main thread, which the cooperative pool does not need.
         let file = try OutputFile(path: output)
+        let result: PullResult
         do {
-            let result = try convert(resolved, key: key, source: source, into: file)
+            result = try convert(resolved, key: key, source: source, into: file)
             try file.publish(sidecar: encode(result))
-            report.result(result)
         } catch {
             file.discard()
             throw error
         }
+        try report.result(result)
     }
 
     private func convert(

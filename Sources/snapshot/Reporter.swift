@@ -46,23 +46,42 @@ final class Reporter: Sendable {
         say("\(mode == .plain ? lineStart : "")snapshot: \(failure.message)\n", to: 2)
     }
 
-    func result(_ result: PullResult) {
+    /// The file is made and stays; who waits for this line would take the pull for failed without it.
+    func result(_ result: PullResult) throws(ResultNotTold) {
+        do throws(FileError) {
+            try tell(result)
+        } catch {
+            throw ResultNotTold(output: result.output, cause: error)
+        }
+    }
+
+    private func tell(_ result: PullResult) throws(FileError) {
         switch mode {
-        case .json: line(.result(result))
+        case .json: try deliver(text(.result(result)))
         case .none: break
         default:
             say(lineStart, to: 2)
-            say("\(result.output)  \(byteCountText(result.size))  sha256:\(result.sha256)\n", to: 1)
+            try deliver("\(result.output)  \(byteCountText(result.size))  sha256:\(result.sha256)\n")
         }
     }
 
     private var lineStart: String { isTerminal ? "\r\u{1B}[K" : "" }
 
     private func line(_ event: HelperEvent) {
+        say(text(event), to: 1)
+    }
+
+    private func text(_ event: HelperEvent) -> String {
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
         // The events are ours and always encodable.
-        guard let data = try? encoder.encode(event) else { return }
-        say(String(decoding: data, as: UTF8.self) + "\n", to: 1)
+        guard let data = try? encoder.encode(event) else { return "" }
+        return String(decoding: data, as: UTF8.self) + "\n"
     }
+}
+
+/// The pull succeeded, but its result could not be written to standard output.
+struct ResultNotTold: Error {
+    let output: String
+    let cause: FileError
 }

@@ -1,4 +1,5 @@
 import ArgumentParser
+import Files
 import Glibc
 import HelperInterface
 import RootFS
@@ -16,6 +17,7 @@ struct SnapshotTool: AsyncParsableCommand {
         subcommands: [PullCommand.self])
 
     static func main() async {
+        reserveStandardStreams()
         // A reader that went away must end the pull by an error, not by a signal that skips the clean-up.
         signal(SIGPIPE, SIG_IGN)
         do {

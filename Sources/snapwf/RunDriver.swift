@@ -1,3 +1,4 @@
+import Files
 import FoundationEssentials
 import Glibc
 import HelperInterface
@@ -91,8 +92,7 @@ struct RunDriver {
     func report(finished record: RunRecord) async throws {
         if record.status == .succeeded, let output = record.output {
             let result = try JSONDecoder().decode(SnapshotResult.self, from: Data(output.utf8))
-            reporter.succeed(result, run: record.id.description)
-            return
+            return try reporter.succeed(result, run: record.id.description)
         }
         throw RunFailure(
             run: record.id, status: record.status, failure: record.failure,
@@ -123,7 +123,7 @@ struct RunDriver {
             await finish(watch, watcher)
             // A sandbox that was lost on the way is nobody's any more, and may be large.
             await session.sweep()
-            reporter.succeed(result, run: handle.id.description)
+            try reporter.succeed(result, run: handle.id.description)
             await engine.shutdown()
         } catch {
             await finish(watch, watcher)
@@ -197,6 +197,13 @@ final class EventWatcher: Sendable {
 /// The run was told to stop and can go on.
 struct RunInterrupted: Error {
     let run: RunID
+}
+
+/// The snapshot is made, but the result could not be written to standard output.
+struct ResultNotTold: Error {
+    let run: String
+    let snapshot: String
+    let cause: FileError
 }
 
 /// The run ended without a snapshot.

@@ -1,4 +1,5 @@
 import ArgumentParser
+import Files
 import Glibc
 import HelperInterface
 import Sandbox
@@ -20,6 +21,7 @@ struct Snapwf: AsyncParsableCommand {
         ])
 
     static func main() async {
+        reserveStandardStreams()
         // A reader that went away is an error of a write, never a signal that skips what must be saved.
         signal(SIGPIPE, SIG_IGN)
         // Before everything else: the shim is started for each sandbox and must be small and quick.

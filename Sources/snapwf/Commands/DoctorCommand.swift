@@ -21,8 +21,7 @@ struct DoctorCommand: AsyncParsableCommand {
             let home = try Places.stateDirectory(variables)
             let helper = Places.helper(variables, executable: try Places.executable())
             let report = DoctorReport(await Self.findings(home: home, helper: helper))
-            let output = Terminal.standardOutput
-            output.write(options.json ? JSONText.document(report) : report.text(quiet: options.quiet))
+            try deliver(options.json ? JSONText.document(report) : report.text(quiet: options.quiet))
             if !report.healthy { throw Exit(.failed) }
         }
     }

@@ -1,4 +1,5 @@
 import ArgumentParser
+import Files
 import HelperInterface
 import SnapshotSteps
 import Workflow
@@ -29,33 +30,32 @@ struct GCCommand: AsyncParsableCommand {
                 environment: session.environment, engine: session.engine, grace: .seconds(grace.seconds))
             let plan = try await collector.plan()
             if dryRun {
-                show(GarbageDocument(plan, outcomes: nil, runs: 0))
+                try show(GarbageDocument(plan, outcomes: nil, runs: 0))
                 return
             }
             let outcomes = await collector.execute(plan)
             let runs = try await session.engine.deleteFinishedRuns(olderThan: .seconds(keepRuns.seconds))
             let document = GarbageDocument(plan, outcomes: outcomes, runs: runs)
-            show(document)
             await session.engine.shutdown()
+            try show(document)
             if document.items.contains(where: { $0.outcome == "failed" }) { throw Exit(.failed) }
         }
     }
 
-    private func show(_ document: GarbageDocument) {
-        let output = Terminal.standardOutput
+    private func show(_ document: GarbageDocument) throws {
         if options.json {
-            output.write(JSONText.document(document))
+            try deliver(JSONText.document(document))
             return
         }
         for item in document.items {
             let error = item.error.map { ": \($0)" } ?? ""
-            output.write("\(item.outcome) \(item.kind) \(item.id): \(item.reason)\(error)\n")
+            try deliver("\(item.outcome) \(item.kind) \(item.id): \(item.reason)\(error)\n")
         }
         for kept in document.kept where options.verbose {
-            output.write("keep sandbox \(kept.id): \(kept.reason)\n")
+            try deliver("keep sandbox \(kept.id): \(kept.reason)\n")
         }
         guard !options.quiet else { return }
-        if document.runsDeleted > 0 { output.write("deleted the records of \(document.runsDeleted) finished runs\n") }
+        if document.runsDeleted > 0 { try deliver("deleted the records of \(document.runsDeleted) finished runs\n") }
         if document.items.isEmpty { Terminal.standardError.write("snapwf: nothing to remove\n") }
     }
 }

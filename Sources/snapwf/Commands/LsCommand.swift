@@ -1,4 +1,5 @@
 import ArgumentParser
+import Files
 import FoundationEssentials
 import SnapshotSteps
 import Workflow
@@ -20,19 +21,18 @@ struct LsCommand: AsyncParsableCommand {
     func run() async throws {
         let reporter = RunReporter(options: options, progress: .plain)
         try await reporter.reportingErrors {
-            guard let reader = try await RecordedRuns.open() else { return show([]) }
+            guard let reader = try await RecordedRuns.open() else { return try show([]) }
             let runs = try await reader.runs(RunQuery(workflow: SnapshotWorkflow.name, limit: limit))
             await reader.close()
-            show(runs.map(RunDocument.init))
+            try show(runs.map(RunDocument.init))
         }
     }
 
-    private func show(_ runs: [RunDocument]) {
-        let output = Terminal.standardOutput
+    private func show(_ runs: [RunDocument]) throws {
         if options.json {
-            output.write(JSONText.document(RunList(runs: runs)))
+            try deliver(JSONText.document(RunList(runs: runs)))
         } else if options.quiet {
-            for run in runs { output.write(run.id + "\n") }
+            for run in runs { try deliver(run.id + "\n") }
         } else if runs.isEmpty {
             Terminal.standardError.write("snapwf: there is no run yet; start one: snapwf run IMAGE\n")
         } else {
@@ -44,7 +44,7 @@ struct LsCommand: AsyncParsableCommand {
                         run.image,
                     ]
                 }
-            output.write(table(rows))
+            try deliver(table(rows))
         }
     }
 }

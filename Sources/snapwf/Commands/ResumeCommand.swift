@@ -1,4 +1,5 @@
 import ArgumentParser
+import Files
 import FoundationEssentials
 import HelperInterface
 import SnapshotSteps
@@ -46,13 +47,12 @@ struct ResumeCommand: AsyncParsableCommand {
         let plan = try await reader.plan(reader.findRun(run).id)
         await reader.close()
         let document = PlanDocument(plan, now: Date())
-        let output = Terminal.standardOutput
         if options.json {
-            output.write(JSONText.document(document))
+            try deliver(JSONText.document(document))
         } else if options.quiet {
-            for name in document.undecided { output.write(name + "\n") }
+            for name in document.undecided { try deliver(name + "\n") }
         } else {
-            output.write(document.text)
+            try deliver(document.text)
         }
         if !document.undecided.isEmpty { throw Exit(.inDoubt) }
     }

@@ -1,4 +1,5 @@
 import ArgumentParser
+import Files
 import FoundationEssentials
 import SnapshotSteps
 import Workflow
@@ -24,11 +25,11 @@ struct ShowCommand: AsyncParsableCommand {
                 events: try await reader.events(of: record.id, after: 0, limit: 10_000))
             await reader.close()
             if options.json {
-                Terminal.standardOutput.write(JSONText.document(document))
+                try deliver(JSONText.document(document))
             } else if options.quiet {
-                Terminal.standardOutput.write((document.run.snapshot ?? document.run.id) + "\n")
+                try deliver((document.run.snapshot ?? document.run.id) + "\n")
             } else {
-                Terminal.standardOutput.write(document.text)
+                try deliver(document.text)
             }
         }
     }

@@ -22,6 +22,11 @@ struct ErrorReport {
             next = "snapwf resume \(error.run)"
         case let error as RunFailure:
             self.init(error)
+        case let error as ResultNotTold:
+            self.init(
+                .failed, "output", "snapshot \(error.snapshot) is made, but the result was not told: \(error.cause)")
+            run = error.run
+            next = "snapwf show \(error.run)"
         case let error as SnapshotError:
             self.init(error.exitStatus, error.code.rawValue, error.message)
         case let error as WorkflowError:

@@ -1,3 +1,4 @@
+import Files
 import FoundationEssentials
 import HelperInterface
 import SnapshotSteps
@@ -140,14 +141,22 @@ final class RunReporter: Sendable {
 
     // MARK: - The end
 
-    func succeed(_ result: SnapshotResult, run: String) {
+    /// - Throws: `ResultNotTold` when nobody could be told; the snapshot is made all the same.
+    func succeed(_ result: SnapshotResult, run: String) throws {
         clearLiveLine()
+        do throws(FileError) {
+            try tell(result, run: run)
+        } catch {
+            throw ResultNotTold(run: run, snapshot: result.snapshotID, cause: error)
+        }
+    }
+
+    private func tell(_ result: SnapshotResult, run: String) throws(FileError) {
         let seconds = ContinuousClock.now - started
         if options.json {
-            Terminal.standardOutput.write(
-                JSONText.document(ResultDocument(result: result, run: run, seconds: seconds / .seconds(1))))
+            try deliver(JSONText.document(ResultDocument(result: result, run: run, seconds: seconds / .seconds(1))))
         } else if options.quiet {
-            Terminal.standardOutput.write("\(result.exportedTo ?? result.snapshotID)\n")
+            try deliver("\(result.exportedTo ?? result.snapshotID)\n")
         } else {
             for warning in result.warnings { line("snapwf: warning: \(warning)") }
             let rows = [
@@ -158,9 +167,7 @@ final class RunReporter: Sendable {
                 ("sha256", result.sha256),
                 ("time", spanText(seconds / .seconds(1))),
             ]
-            for (name, value) in rows {
-                Terminal.standardOutput.write(name.padded(to: 10) + value + "\n")
-            }
+            try deliver(rows.map { name, value in name.padded(to: 10) + value + "\n" }.joined())
         }
     }
 
@@ -174,7 +181,7 @@ final class RunReporter: Sendable {
         } catch {
             clearLiveLine()
             let report = ErrorReport(error)
-            if options.json { Terminal.standardOutput.write(JSONText.document(report.document)) }
+            if options.json { say(JSONText.document(report.document), to: 1) }
             Terminal.standardError.write(report.text)
             throw Exit(report.status)
         }

@@ -3,7 +3,6 @@ import Glibc
 
 /// One of the standard streams, and what is known of the terminal behind it.
 struct Terminal: Sendable {
-    static let standardOutput = Terminal(descriptor: 1)
     static let standardError = Terminal(descriptor: 2)
 
     let descriptor: Int32

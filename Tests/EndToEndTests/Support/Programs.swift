@@ -1,5 +1,6 @@
 import Foundation
 import Glibc
+import Synchronization
 import Testing
 
 /// The programs under test and the tools that judge them.
@@ -102,11 +103,33 @@ func tool(_ command: String..., environment: [String: String] = [:]) async throw
     return finished
 }
 
-/// A directory that stays until the machine's temporary files are cleared; what is large in it, its test removes.
+/// A directory that goes away with the test process; what is large in it, its test removes before.
 func makeTemporaryDirectory(_ name: String) throws -> String {
     let path = NSTemporaryDirectory() + "snapwf-\(name)-\(UUID().uuidString.prefix(8))"
     try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
+    TemporaryDirectories.add(path)
     return path
+}
+
+/// All that were made; removed when the process ends.
+private enum TemporaryDirectories {
+    private static let paths = Mutex<[String]>([])
+    private static let removal: Void = { _ = atexit { TemporaryDirectories.removeAll() } }()
+
+    static func add(_ path: String) {
+        removal
+        paths.withLock { $0.append(path) }
+    }
+
+    private static func removeAll() {
+        for path in paths.withLock({ $0 }) where FileManager.default.fileExists(atPath: path) {
+            do {
+                try FileManager.default.removeItem(atPath: path)
+            } catch {
+                print("the temporary directory \(path) stays: \(error)")
+            }
+        }
+    }
 }
 
 /// Waits until `condition` holds; the test fails when it does not in time.
