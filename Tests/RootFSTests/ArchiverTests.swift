@@ -107,15 +107,23 @@ struct ArchiverTests {
     }
 
     private static let python = """
-        python3 -c 'import tarfile; t = tarfile.open("../archive", "w", format=tarfile.%_FORMAT); t.add(".")'
+        python3 -c '
+        import os, tarfile
+        archive = tarfile.open("../archive", "w", format=tarfile.%_FORMAT)
+        for path in ["."] + [os.path.join(d, n) for d, ds, fs in os.walk(".") for n in ds + fs]:
+            try:
+                archive.add(path, recursive=False)
+            except ValueError:
+                pass  # The name is too long.
+        archive.close()
+        '
         """
     /// What some of them cannot store they leave out.
     private static let writers = [
         posix + " -cf ../archive .", gnu + " --format=gnu --sparse -cf ../archive .",
         gnu + " --format=oldgnu --sparse -cf ../archive .", gnu + " --format=oldgnu -cf ../archive .",
         gnu + " --format=ustar -cf ../archive .", gnu + " --format=v7 -cf ../archive .",
-        gnu + " --format=pax --pax-option=globexthdr.name=g,comment=x,SCHILY.xattr.user.all=v --blocking-factor=1"
-            + " -cf ../archive .",
+        gnu + " --format=pax --pax-option=globexthdr.name=g,comment=x --blocking-factor=1 -cf ../archive .",
         "bsdtar --format=pax -cf ../archive .", "bsdtar --format=gnutar -cf ../archive .",
         "bsdtar --format=ustar -cf ../archive .", "bsdtar --format=v7tar -cf ../archive .",
         python.replacing("%", with: "USTAR"), python.replacing("%", with: "GNU"), python.replacing("%", with: "PAX"),
@@ -133,8 +141,11 @@ struct ArchiverTests {
                 try run(["bash", "-c", writer], directory: tree)
                 let archive = try contents(directory / "archive".utf8)
                 let result = try run(
-                    ["tar", "--numeric-owner", "-xpf", "../archive", "--xattrs", "--xattrs-include=*", "--acls"],
-                    directory: extracted)
+                    [
+                        "tar", "--numeric-owner", "-xpf", "../archive", "--xattrs", "--xattrs-include=*", "--acls",
+                        // A hard link that comes later would change a directory's time.
+                        "--delay-directory-restore",
+                    ], directory: extracted)
                 #expect(result.status == 0, "\(result.output)")
                 try convert([Layer(stored: archive, .none)], to: directory / "image".utf8)
                 var (expected, found) = try (
@@ -148,6 +159,6 @@ struct ArchiverTests {
             }
         }
         #expect(differences == [])
-        #expect(count > 12)
+        #expect(count >= 12)
     }
 }

@@ -97,7 +97,7 @@ struct RandomLayerTests {
             """
             SNAPWF_TEST_SEED=\(seed) \(verdict.failure ?? ""), after \(count) that do not; the smallest stack that does:
             \(smallest)
-            \(details.joined(separator: "\n"))
+            \(details.prefix(30).map { String($0.prefix(400)) }.joined(separator: "\n"))
             """)
     }
 

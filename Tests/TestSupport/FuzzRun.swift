@@ -37,8 +37,8 @@ package struct FuzzRun: Codable, Sendable {
         _ round: (inout SeededGenerator) throws -> String, cleanUp: () -> Void = {}
     ) -> Never {
         var outcomes: [String: Int] = [:]
-        let before = peakMemory()
         speakOnDeath()
+        let before = peakMemory()
         for number in 0..<UInt64(count) {
             let words = "\(name) dies at SNAPWF_TEST_SEED=\(seed &+ number)\n".utf8.prefix(Self.room)
             Self.lastWords.update(repeating: 0x20, count: Self.room)
@@ -70,11 +70,13 @@ package struct FuzzRun: Codable, Sendable {
         exit(status)
     }
 
-    /// Resident, at its highest, in bytes.
+    /// Resident, at its highest, in bytes. What getrusage(2) says begins with the memory of the process that this one
+    /// was forked from.
     private func peakMemory() -> Int {
-        var usage = rusage()
-        getrusage(__rusage_who_t(RUSAGE_SELF.rawValue), &usage)
-        return usage.ru_maxrss << 10
+        let status = (try? String(contentsOfFile: "/proc/self/status", encoding: .utf8)) ?? ""
+        let line = status.split(separator: "\n").first { $0.hasPrefix("VmHWM:") } ?? ""
+        guard let kilobytes = Int(line.filter(\.isNumber)) else { end(EXIT_FAILURE, "\(name): /proc has no VmHWM") }
+        return kilobytes << 10
     }
 
     // What a dying process says is prepared, because a signal handler can do little.

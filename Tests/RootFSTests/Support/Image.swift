@@ -53,7 +53,7 @@ func complaints(about image: Path) throws -> [String] {
     let lines = fsck.output.split(separator: "\n").filter {
         !$0.hasPrefix("e2fsck ") && !$0.hasPrefix("Pass ") && !$0.contains(" files (")
     }
-    return lines.map { "e2fsck: \($0)" } + (fsck.status == 0 ? [] : ["e2fsck ends with \(fsck.status)"])
+    return lines.map { "e2fsck: \(printable($0.utf8))" } + (fsck.status == 0 ? [] : ["e2fsck ends with \(fsck.status)"])
 }
 
 /// What the kernel shows of an image; without /lost+found.
