@@ -3,7 +3,8 @@ import Glibc
 import HelperInterface
 import RootFS
 
-/// The helper that works inside the sandbox: `snapshot pull <image> --output <file.ext4>`.
+/// The helper that works inside the sandbox (`snapshot pull <image> --output <file.ext4>`), and the tool that looks into
+/// what it made.
 @main
 struct SnapshotTool: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
@@ -13,7 +14,10 @@ struct SnapshotTool: AsyncParsableCommand {
             snapshot 0.1.0 (output format \(SnapshotKey.formatVersion))
             gzip: \(GzipDecoder.fastest.library)
             """,
-        subcommands: [PullCommand.self])
+        subcommands: [
+            PullCommand.self, InspectCommand.self, LsCommand.self, CatCommand.self, DiffCommand.self,
+            VerifyCommand.self,
+        ])
 
     static func main() async {
         // A reader that went away must end the pull by an error, not by a signal that skips the clean-up.

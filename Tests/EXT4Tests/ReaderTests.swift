@@ -222,6 +222,7 @@ struct ReaderTests {
                     outcomes.damaged += 1
                 }
                 try walkAll(reader)
+                try walkTree(reader)
             } catch {
                 outcomes.refused += 1
             }
@@ -233,6 +234,20 @@ struct ReaderTests {
         #expect(outcomes.damaged > 0)
         let report = try ImageReader(fileDescriptor: descriptor).verify()
         #expect(report.isSound, "\(report.problems)")
+    }
+
+    /// As `ls -R` and `diff` do it.
+    private func walkTree(_ reader: ImageReader) throws(EXT4Error) {
+        do {
+            try TreeComparison(old: reader, new: reader).run { difference in
+                Issue.record("an image differs from itself at \(printableName(difference.path))")
+            }
+            _ = try reader.inode(atPath: Array("/indexed/name-17".utf8), followsLast: true)
+        } catch let error as EXT4Error {
+            throw error
+        } catch {
+            Issue.record(error)
+        }
     }
 
     private func walkAll(_ reader: ImageReader) throws(EXT4Error) {
