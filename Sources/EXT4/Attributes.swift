@@ -8,6 +8,12 @@ package struct Timestamp: Sendable, Hashable {
     /// 0 ..< 1,000,000,000
     package var nanoseconds: UInt32
 
+    /// The first and the last second that can be kept.
+    package static let earliest = Timestamp(seconds: -(1 << 31))
+    package static let latest = Timestamp(seconds: (1 << 34) - (1 << 31) - 1)
+    /// The last second before those that e2fsck doubts.
+    package static let latestUndoubted = Timestamp(seconds: 10_737_418_239)
+
     package init(seconds: Int64, nanoseconds: UInt32 = 0) {
         self.seconds = seconds
         self.nanoseconds = nanoseconds

@@ -27,19 +27,25 @@ extension UnsafeMutableRawPointer {
     }
 }
 
-/// Memory of a fixed size that outlives single calls, so that hot paths allocate nothing. It starts out as zeros.
+/// Below, at or above zero, as memcmp(3).
+func compareBytes(_ one: UnsafeRawPointer, _ other: UnsafeRawPointer, _ count: Int) -> Int32 {
+    memcmp(one, other, count)
+}
+
+/// Memory of a fixed size that outlives single calls, so that hot paths allocate nothing. It starts out as zeros, which
+/// take no memory where they are many and never written to.
 final class Scratch {
     let base: UnsafeMutableRawPointer
     let count: Int
 
     init(count: Int) {
-        base = .allocate(byteCount: count, alignment: 4096)
+        guard let memory = calloc(max(count, 1), 1) else { fatalError("no memory for \(count) bytes") }
+        base = memory
         self.count = count
-        base.zero(0..<count)
     }
 
     deinit {
-        base.deallocate()
+        free(base)
     }
 
     var bytes: UnsafeRawBufferPointer {

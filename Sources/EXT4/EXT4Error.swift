@@ -23,8 +23,12 @@ package struct EXT4Error: Error, Sendable, Equatable, CustomStringConvertible {
         case misuse
         /// The file system under the image refused: `errno` says why.
         case io
-        /// The image is no ext4, or damaged, or uses what this reader does not know.
+        /// There is nothing at that path in the image.
+        case notFound
+        /// The image is no ext4, or damaged.
         case corrupt
+        /// The image is ext4 and may well be sound, and uses what this reader does not know.
+        case unsupported
     }
 
     package let code: Code

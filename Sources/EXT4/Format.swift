@@ -8,8 +8,8 @@ package struct Format: Sendable, Equatable {
     package var hashSeed: [UInt8]
     /// The volume label, at most 16 bytes.
     package var label: [UInt8]
-    /// The superblock's times (made, written, checked), seconds since 1970; 0 for what is before. Not in the future:
-    /// e2fsck would take that for a broken clock.
+    /// The superblock's times (made, checked), and those of inodes that nobody brought, such as `/lost+found`: seconds
+    /// since 1970; 0 for what is before. May lie in the future, up to ``Timestamp/latestUndoubted``.
     package var timestamp: Int64
     /// The image's size in bytes, at most 8 TiB. What is past the last whole block stays outside of the file system.
     /// Nil: as small as the content allows with 5 % (at least 16 MiB) of free space and inodes to match.

@@ -61,6 +61,10 @@ package struct PullResult: Codable, Sendable, Equatable {
     package var warnings: [String]
     /// The image's own configuration document, as the registry has it.
     package var config: String
+    /// The hash tree behind the file system, where one was asked for.
+    package var verity: VerityResult?
+    /// The date that was asked for (SOURCE_DATE_EPOCH), in seconds since 1970; nil where the image's own was taken.
+    package var sourceDateEpoch: Int64?
 
     package init(
         output: String, sha256: String, size: UInt64, uuid: String, key: String, image: String, manifestDigest: String,
@@ -78,6 +82,27 @@ package struct PullResult: Codable, Sendable, Equatable {
         self.layerBytes = layerBytes
         self.warnings = warnings
         self.config = config
+    }
+}
+
+/// A dm-verity hash tree, as `veritysetup open` wants to be told of it. Byte strings are in hexadecimal.
+package struct VerityResult: Codable, Sendable, Equatable {
+    package var rootHash: String
+    package var salt: String
+    package var uuid: String
+    package var algorithm = "sha256"
+    /// In bytes, of data and of hashes.
+    package var blockSize = VeritySuperblock.blockSize
+    package var dataBlocks: UInt64
+    /// Where the superblock of the tree stands in the file, in bytes: right behind the data.
+    package var hashOffset: UInt64
+
+    package init(_ superblock: VeritySuperblock, rootHash: String) {
+        self.rootHash = rootHash
+        salt = hexadecimal(superblock.salt)
+        uuid = uuidText(superblock.uuid)
+        dataBlocks = superblock.dataBlocks
+        hashOffset = superblock.offset
     }
 }
 

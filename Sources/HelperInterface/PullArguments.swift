@@ -8,6 +8,12 @@ package struct PullArguments: Sendable {
     package var credentialsFile: String?
     package var plainHTTPHosts: [String]
     package var caFile: String?
+    /// Whether a dm-verity hash tree is appended.
+    package var verity = false
+
+    /// The largest size in bytes that can be asked for: as many blocks as the descriptors behind a superblock have
+    /// room for (8184 GiB).
+    package static let largestSize: UInt64 = 8184 << 30
 
     package init(
         reference: String, output: String, platform: String, size: UInt64?, credentialsFile: String? = nil,
@@ -26,6 +32,7 @@ package struct PullArguments: Sendable {
     package var argv: [String] {
         var argv = ["pull", "--output", output, "--platform", platform, "--progress", "json"]
         if let size { argv += ["--size", "\(size)"] }
+        if verity { argv.append("--verity") }
         if let credentialsFile { argv += ["--creds-file", credentialsFile, "--remove-creds-file"] }
         for host in plainHTTPHosts { argv += ["--plain-http", host] }
         if let caFile { argv += ["--ca-file", caFile] }

@@ -8,7 +8,7 @@ import Crypto
 /// derived from the key.
 package struct SnapshotKey: Hashable, Sendable, CustomStringConvertible {
     /// Raised whenever the converter writes other bytes for the same input.
-    package static let formatVersion = 1
+    package static let formatVersion = 2
 
     /// 64 lower-case hexadecimal digits.
     package let hex: String
@@ -18,11 +18,18 @@ package struct SnapshotKey: Hashable, Sendable, CustomStringConvertible {
     ///   - manifestDigest: the digest of the image's manifest, as `sha256:<hex>`.
     ///   - platform: as `os/architecture[/variant]`.
     ///   - size: the size asked for in bytes, or nil for as small as the content allows.
-    package init(manifestDigest: String, platform: String, size: UInt64?) {
-        let identity = [
+    ///   - verity: whether a dm-verity hash tree is appended.
+    ///   - sourceDateEpoch: the file system's date in seconds since 1970 where it was asked for; nil for the image's.
+    package init(
+        manifestDigest: String, platform: String, size: UInt64?, verity: Bool = false, sourceDateEpoch: Int64? = nil
+    ) {
+        var identity = [
             "snapwf rootfs ext4 v\(Self.formatVersion)", manifestDigest, platform, size.map { "\($0)" } ?? "minimal",
-        ].joined(separator: "\n")
-        bytes = Array(SHA256.hash(data: Array(identity.utf8)))
+        ]
+        // What is not asked for leaves no trace, so that the keys of plain images stay as they are.
+        if verity { identity.append("verity") }
+        if let sourceDateEpoch { identity.append("date \(sourceDateEpoch)") }
+        bytes = Array(SHA256.hash(data: Array(identity.joined(separator: "\n").utf8)))
         hex = hexadecimal(bytes)
     }
 
@@ -37,8 +44,18 @@ package struct SnapshotKey: Hashable, Sendable, CustomStringConvertible {
     /// The seed of the half-MD4 directory hash, in the form of a UUID as mke2fs does it.
     package var hashSeed: [UInt8] { Self.stampUUID(derive("hash seed")) }
 
+    /// What is hashed in front of each block of a dm-verity tree, 32 bytes.
+    package var veritySalt: [UInt8] { digest("verity salt") }
+
+    /// The UUID of a dm-verity tree.
+    package var verityUUID: [UInt8] { Self.stampUUID(derive("verity uuid")) }
+
     private func derive(_ purpose: String) -> [UInt8] {
-        Array(SHA256.hash(data: bytes + Array(purpose.utf8)).prefix(16))
+        Array(digest(purpose).prefix(16))
+    }
+
+    private func digest(_ purpose: String) -> [UInt8] {
+        Array(SHA256.hash(data: bytes + Array(purpose.utf8)))
     }
 
     private static func stampUUID(_ bytes: [UInt8]) -> [UInt8] {

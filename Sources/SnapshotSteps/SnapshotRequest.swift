@@ -7,6 +7,10 @@ package struct SnapshotRequest: Codable, Sendable, Hashable {
     package var platform: String
     /// The size of the file system in bytes; nil for as small as the content allows.
     package var size: UInt64?
+    /// Whether a dm-verity hash tree is appended.
+    package var verity = false
+    /// The file system's date in seconds since 1970 where the environment asked for one (SOURCE_DATE_EPOCH).
+    package var sourceDateEpoch: Int64?
     /// Where a copy of the ext4 file is put in the end; absolute.
     package var exportPath: String?
     package var vcpus: Int?

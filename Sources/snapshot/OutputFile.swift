@@ -16,6 +16,12 @@ struct OutputFile: ~Copyable {
         self.path = path
     }
 
+    /// Appends a dm-verity hash tree to a file system of so many blocks, and cuts off what the file has past its end.
+    func appendVerity(key: SnapshotKey, dataBlocks: UInt64) throws(FileError) -> VerityResult {
+        let superblock = VeritySuperblock(uuid: key.verityUUID, salt: key.veritySalt, dataBlocks: dataBlocks)
+        return VerityResult(superblock, rootHash: try VerityTree(superblock).write(to: file))
+    }
+
     /// SHA-256 of the whole file in hexadecimal, holes as zeros, and its size. The disk takes the file meanwhile: both
     /// only read it, and neither needs what the other does.
     func checksumAndSync() throws -> (hex: String, size: UInt64) {

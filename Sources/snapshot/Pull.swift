@@ -17,6 +17,10 @@ struct Pull {
     var image: String
     var output: String
     var size: UInt64?
+    /// Whether a dm-verity hash tree is appended.
+    var verity = false
+    /// The file system's date in seconds since 1970; nil for the image's.
+    var sourceDateEpoch: Int64?
     var platform: Platform
     var report: Reporter
     var logger: Logger
@@ -68,7 +72,8 @@ struct Pull {
         report.progress(PullProgress(phase: .resolve, bytes: 0, total: 0))
         let resolved = try await source.resolve(reference, platform: platform)
         let key = SnapshotKey(
-            manifestDigest: resolved.manifestDigest.description, platform: resolved.platform.description, size: size)
+            manifestDigest: resolved.manifestDigest.description, platform: resolved.platform.description, size: size,
+            verity: verity, sourceDateEpoch: sourceDateEpoch)
 
         // From here on this thread blocks. It is the main thread, which the cooperative pool does not need.
         let file = try OutputFile(path: output)
@@ -97,24 +102,23 @@ struct Pull {
         let summary = try converter.convert(layers: layers, into: file.descriptor, format: format)
 
         report.progress(PullProgress(phase: .checksum, bytes: total, total: total))
+        let tree = verity ? try file.appendVerity(key: key, dataBlocks: summary.image.blockCount) : nil
         let (digest, bytes) = try file.checksumAndSync()
-        return PullResult(
+        var result = PullResult(
             output: output, sha256: digest, size: bytes, uuid: uuidText(key.uuid), key: key.hex,
             image: resolved.reference.description, manifestDigest: resolved.manifestDigest.description,
             platform: resolved.platform.description,
             entries: summary.directories + summary.files + summary.otherInodes + summary.hardLinks, layerBytes: total,
             warnings: warnings.first, config: String(decoding: resolved.configBytes, as: UTF8.self))
+        result.verity = tree
+        result.sourceDateEpoch = sourceDateEpoch
+        return result
     }
 
-    /// When the image was made. A date in the future would be a broken clock to e2fsck; then, and only then, the bytes
-    /// could depend on the day of the conversion, so such an image gets no date at all.
+    /// The date that was asked for, else when the image says that it was made; 1970 where it says nothing. A date in the
+    /// future is a date like others: the writer sees to it that e2fsck takes it for no broken clock.
     private func superblockTime(_ image: ResolvedImage) -> Int64 {
-        guard let created = image.created, created >= 0 else { return 0 }
-        guard created <= Int64(time(nil)) else {
-            report.warning("the image says that it was made in the future; the file system says 1970")
-            return 0
-        }
-        return created
+        sourceDateEpoch ?? min(max(image.created ?? 0, 0), Timestamp.latestUndoubted.seconds)
     }
 
     private func layer(

@@ -21,8 +21,7 @@ struct PullCommand: AsyncParsableCommand {
     @Option(name: .shortAndLong, help: "The ext4 file to write.")
     var output: String
 
-    @Option(help: "The size of the file system, such as 10GiB. Default: as small as the content allows.")
-    var size: ByteCount?
+    @OptionGroup var format: FormatOptions
 
     @Option(help: "The platform to choose from an index.")
     var platform: PlatformArgument = .init(platform: .host)
@@ -56,8 +55,10 @@ struct PullCommand: AsyncParsableCommand {
         var logger = Logger(label: "snapshot", factory: { StreamLogHandler.standardError(label: $0) })
         logger.logLevel = .error
         var pull = Pull(
-            image: image, output: output, size: size?.bytes, platform: platform.platform, report: report,
+            image: image, output: output, size: format.size?.bytes, platform: platform.platform, report: report,
             logger: logger)
+        pull.verity = format.verity
+        pull.sourceDateEpoch = try format.sourceDateEpoch()
         pull.options.plainHTTPHosts = Set(plainHTTPHosts)
         pull.options.caFile = caFile
         pull.options.proxyEnvironment = environment()

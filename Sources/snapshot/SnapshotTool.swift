@@ -4,7 +4,8 @@ import Glibc
 import HelperInterface
 import RootFS
 
-/// The helper that works inside the sandbox: `snapshot pull <image> --output <file.ext4>`.
+/// The helper that works inside the sandbox (`snapshot pull <image> --output <file.ext4>`), and the tool that looks into
+/// what it made.
 @main
 struct SnapshotTool: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
@@ -14,7 +15,10 @@ struct SnapshotTool: AsyncParsableCommand {
             snapshot \(Version.text) (output format \(SnapshotKey.formatVersion))
             gzip: \(GzipDecoder.fastest.library)
             """,
-        subcommands: [PullCommand.self])
+        subcommands: [
+            PullCommand.self, InspectCommand.self, LsCommand.self, CatCommand.self, DiffCommand.self,
+            VerifyCommand.self,
+        ])
 
     static func main() async {
         reserveStandardStreams()

@@ -45,6 +45,25 @@ struct AttributeTests {
         }
     }
 
+    @Test(
+        "an image may be dated in any year: e2fsck doubts no clock, the kernel mounts it",
+        arguments: [0, 1, 4_102_444_800, 4_294_967_296, Timestamp.latestUndoubted.seconds])
+    func dates(date: Int64) throws {
+        let image = try TestImage(timestamp: date)
+        _ = try image.root()
+        try image.finishAndCheck()
+        #expect(try TestImage.reading(image.path) { $0.information.made } == date)
+        try image.mounted { point in
+            var status = stat()
+            #expect(stat(point + "/lost+found", &status) == 0 && status.st_mtim.tv_sec == Int(date))
+        }
+        let copy = try image.copy()
+        try TestImage.mounted(copy, readOnly: false) { point, _ in
+            #expect(mkdir(point + "/new", 0o755) == 0)
+        }
+        try TestImage.check(copy)
+    }
+
     @Test("owners have 32 bits and times go from 1901 to 2446 with nanoseconds")
     func ownersAndTimes() throws {
         let image = try TestImage()
@@ -142,6 +161,77 @@ struct AttributeTests {
             }
         }
         try TestImage.check(copy)
+    }
+
+    @Test("values that no block has room for get inodes of their own: e2fsck, the kernel and our reader see them")
+    func valueInodes() throws {
+        var generator = SeededGenerator(seed: 55)
+        let sets: [[ExtendedAttribute]] = [
+            [attribute("user.over", Array(repeating: 1, count: 4096 - 32 - 4 - 20 + 1))],
+            [attribute("user.block", generator.bytes(4096))],
+            [attribute("user.largest", generator.bytes(65536)), attribute("security.small", [1, 2, 3])],
+            [
+                attribute("user.three", generator.bytes(3000)), attribute("user.two", generator.bytes(2000)),
+                attribute("trusted.one", generator.bytes(1000)),
+            ],
+            (0..<40).map { attribute("user.many-\($0)", generator.bytes(5000 + $0)) },
+        ]
+        let image = try TestImage()
+        let root = try image.root()
+        for (index, set) in sets.enumerated() {
+            try image.file("file-\(index)", in: root, xattrs: set)
+            let directory = try image.writer.addInode(
+                Attributes(mode: 0o040755, modified: TestImage.time, xattrs: set), .directory)
+            try image.writer.addEntry(parent: root, name: Array("directory-\(index)".utf8), child: directory)
+        }
+        let summary = try image.finishAndCheck()
+        #expect(summary.usedInodes == 11 + 10 + 2 * (1 + 1 + 1 + 1 + 40))
+        #expect(try image.header().contains(" ea_inode "))
+        try TestImage.reading(image.path) { reader in
+            for (index, set) in sets.enumerated() {
+                let inode = try #require(try reader.inode(at: [Array("file-\(index)".utf8)]))
+                #expect(Set(try reader.extendedAttributes(of: inode)) == Set(set))
+            }
+        }
+        func check(_ point: String, _ index: Int) {
+            for name in ["file", "directory"] {
+                let path = Array("\(point)/\(name)-\(index)".utf8)
+                for attribute in sets[index] {
+                    #expect(readAttribute(path, attribute.name) == attribute.value, "\(name)-\(index)")
+                }
+            }
+        }
+        try image.mounted { point in
+            for index in sets.indices { check(point, index) }
+        }
+        // Linux goes on with them: it changes one, and removes two with all they had.
+        let copy = try image.copy()
+        try TestImage.mounted(copy, readOnly: false) { point, _ in
+            let script = "cd $1 && setfattr -n user.block -v new file-1 && rm file-2 && rmdir directory-4"
+            let changed = try run(["sh", "-c", script, "sh", point])
+            #expect(changed.status == 0, "\(changed.errors)")
+            #expect(readAttribute(Array("\(point)/file-1".utf8), Array("user.block".utf8)) == Array("new".utf8))
+            check(point, 0)
+            check(point, 3)
+        }
+        try TestImage.check(copy)
+        let report = try TestImage.reading(copy) { try $0.verify(freeBlocksReadZero: false) }
+        #expect(report.isSound, "\(report.problems)")
+    }
+
+    @Test("a value in an inode of its own has checksums like all else")
+    func damagedValue() throws {
+        let image = try TestImage()
+        let value = [UInt8](repeating: 77, count: 9000)
+        try image.file("file", in: image.root(), xattrs: [attribute("user.x", value)])
+        try image.finishAndCheck()
+        let place = try run(["grep", "-abo", "-m", "1", "MMMMMMMM", image.path]).output
+        let offset = try #require(Int(place.prefix { $0 != ":" }))
+        let descriptor = open(image.path, O_RDWR)
+        defer { close(descriptor) }
+        try #require(pwrite(descriptor, "N", 1, off_t(offset + 5000)) == 1)
+        let report = try ImageReader(fileDescriptor: descriptor).verify()
+        #expect(report.problems.contains { $0.contains("hash of the attribute's value") }, "\(report.problems)")
     }
 
     @Test("inodes with the same large attributes share a block, up to 1024 of them")

@@ -50,13 +50,13 @@ private final class ImageFuzz {
         for structure in damaged { try damage(structure, &generator) }
         for structure in damaged where generator.chance(90) { try DamagedImage.repair(structure, descriptor) }
         defer { for structure in damaged { restore(structure) } }
-        do throws(EXT4Error) {
+        do {
             let reader = try ImageReader(fileDescriptor: descriptor)
             let isSound = try reader.verify().isSound
             try walkAll(reader)
+            try walkTree(reader)
             guard isSound else { return "damaged" }
-        } catch {
-            guard error.code == .corrupt else { throw error }
+        } catch let error as EXT4Error where error.code == .corrupt {
             return "refused"
         }
         // What we overlook must be nothing to e2fsck either, such as another owner or time.
@@ -99,5 +99,13 @@ private final class ImageFuzz {
                 guard error.code == .corrupt || error.code == .misuse else { throw error }
             }
         }
+    }
+
+    /// As `ls -R` and `diff` read it.
+    private func walkTree(_ reader: ImageReader) throws {
+        try TreeComparison(old: reader, new: reader).run { difference in
+            throw FuzzRun.Failure("the image differs from itself at \(printableName(difference.path))")
+        }
+        _ = try reader.inode(atPath: Array("/indexed/name-17".utf8), followsLast: true)
     }
 }

@@ -69,6 +69,84 @@ struct SizeTests {
         #expect(again == needed)
     }
 
+    /// Trees that guessing gets wrong: all is in inodes, or in one directory, or in the ends of blocks.
+    enum Crowd: String, CaseIterable {
+        case smallFiles, oneDirectory, emptyFiles
+
+        func write(to image: TestImage) throws {
+            var stored: [FileData] = []
+            if self == .smallFiles { stored = try (0..<30_000).map { try image.store([UInt8($0 & 0xFF)]) } }
+            let root = try image.root()
+            switch self {
+            case .smallFiles:
+                for (index, data) in stored.enumerated() { try image.file("small-\(index)", data, in: root) }
+            case .oneDirectory:
+                let file = try image.file("file", in: root)
+                // 65,000 names a file are the most that there can be.
+                let others = try (0..<4).map { try image.file("other-\($0)", in: root) }
+                let directory = try image.directory("directory", in: root)
+                for index in 0..<200_000 {
+                    let child = index < 60_000 ? file : others[index % 4]
+                    try image.writer.addEntry(
+                        parent: directory, name: Array("a name of some length \(index)".utf8), child: child)
+                }
+            case .emptyFiles:
+                for outer in 0..<200 {
+                    let directory = try image.directory("directory-\(outer)", in: root)
+                    for inner in 0..<1000 { try image.file("empty-\(inner)", in: directory) }
+                }
+            }
+        }
+    }
+
+    @Test("the size that is named is the smallest one, for trees that guessing gets wrong", arguments: Crowd.allCases)
+    func edge(crowd: Crowd) throws {
+        func attempt(_ size: UInt64) throws -> EXT4Error.Code? {
+            let image = try TestImage(size: size)
+            try crowd.write(to: image)
+            do throws(EXT4Error) {
+                _ = try image.writer.finish()
+            } catch {
+                return error.code
+            }
+            try TestImage.check(image.path)
+            let report = try TestImage.reading(image.path) { try $0.verify() }
+            #expect(report.isSound, "\(report.problems)")
+            return nil
+        }
+        guard case .sizeTooSmall(let needed) = try attempt(8 << 20) else {
+            Issue.record("8 MiB were enough for \(crowd)")
+            return
+        }
+        #expect(try attempt(needed) == nil)
+        #expect(try attempt(needed - 4096) == .sizeTooSmall(needed: needed))
+        let free = try TestImage()
+        try crowd.write(to: free)
+        let summary = try free.finishAndCheck()
+        print("\(crowd): \(needed) bytes are needed; without --size \(summary)")
+        #expect(summary.freeBlocks >= max(summary.blockCount / 20, 4096))
+        #expect(summary.imageSize >= needed)
+    }
+
+    @Test("no size below the one that is named would do", arguments: [91, 92] as [UInt64])
+    func smallestSize(seed: UInt64) throws {
+        print("seed \(seed)")
+        var generator = SeededGenerator(seed: seed)
+        for _ in 0..<12 {
+            var space = Space()
+            let blocks = UInt64.random(in: 1...120_000, using: &generator)
+            var taken: UInt64 = 0
+            while taken < blocks { taken += UInt64(try space.take(upTo: blocks - taken).count) }
+            let inodes = UInt32.random(in: 11...150_000, using: &generator)
+            let needed = try #require(Layout.neededSize(space: space, usedInodes: inodes))
+            let below = stride(from: space.next, to: needed / 4096, by: 1).first {
+                Layout.ofSize($0 * 4096, space: space, usedInodes: inodes) != nil
+            }
+            #expect(below == nil, "\(blocks) blocks and \(inodes) inodes: \(needed / 4096) named, \(below ?? 0) do")
+            #expect(Layout.ofSize(needed, space: space, usedInodes: inodes) != nil)
+        }
+    }
+
     @Test("images of many sizes around the borders of groups please e2fsck")
     func borders() throws {
         var count = 0

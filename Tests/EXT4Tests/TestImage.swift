@@ -15,13 +15,13 @@ final class TestImage {
     let writer: ImageWriter
     private let descriptor: Int32
 
-    init(size: UInt64? = nil, label: String = "") throws {
+    init(size: UInt64? = nil, label: String = "", timestamp: Int64 = 1_700_000_000) throws {
         directory = try TemporaryDirectory()
         path = directory.path + "/image.ext4"
         descriptor = open(path, O_RDWR | O_CREAT | O_EXCL, 0o600)
         try #require(descriptor >= 0)
         let format = Format(
-            uuid: TestImage.uuid, hashSeed: TestImage.seed, label: Array(label.utf8), timestamp: 1_700_000_000,
+            uuid: TestImage.uuid, hashSeed: TestImage.seed, label: Array(label.utf8), timestamp: timestamp,
             size: size)
         writer = try ImageWriter(fileDescriptor: descriptor, format: format)
     }

@@ -56,6 +56,7 @@ extension EndToEnd {
             let image = "oci:\(try await Images.shared.smallLayout()):latest"
             try await expectRefusal(image, "--size", "1MiB", status: 5, saying: "--size")
             try await expectRefusal(image, "--size", "big", status: 64, saying: "10GiB", startsRun: false)
+            try await expectRefusal(image, "--size", "9TiB", status: 64, saying: "8184GiB", startsRun: false)
         }
 
         @Test("bubblewrap missing or forbidden")

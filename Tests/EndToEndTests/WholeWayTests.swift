@@ -32,7 +32,7 @@ extension EndToEnd {
             try await compareWithOverlay(image, path)
             try await mountReadWrite(path)
             let console = try await tool(
-                Programs.fixture("boot-image"), path, image.layout + "/../kernel", "cat /etc/motd; uname -r;",
+                Programs.fixture("boot-image"), path, Images.shared.kernels(), "cat /etc/motd; uname -r;",
                 "test $(ls /srv/many | wc -l) = 5000"
             ).output
             #expect(console.contains("unpacked by snapwf"), "\(console)")
@@ -40,6 +40,48 @@ extension EndToEnd {
             #expect(!console.lowercased().contains("ext4-fs error"), "\(console)")
             #expect(!console.lowercased().contains("ext4-fs warning"), "\(console)")
             print("entries: \(image.entries), layer bytes: \(image.bytes), snapshot bytes: \(result["size"] ?? 0)")
+        }
+
+        @Test("a guest grows its mounted snapshot a hundred times, and its kernel has nothing to say")
+        func growsOnline() async throws {
+            let image = "oci:\(try await Images.shared.smallLayout()):latest"
+            let installation = try Installation()
+            let result = try #require(
+                try await installation.snapwf("run", image, "--json").json()["result"] as? [String: Any])
+            let (path, size) = try (#require(result["path"] as? String), #require(result["size"] as? Int))
+            let console = try await tool(
+                Programs.fixture("boot-image"), "--grow", "\(size * 100)", path, Images.shared.kernels(),
+                // More than there was room for.
+                "dd if=/dev/zero of=/written bs=1048576 count=\(size >> 20); df -P -m /; cat /etc/motd"
+            ).output
+            #expect(console.contains("boot-image: as large as its disk"), "\(console)")
+            #expect(console.contains("unpacked by snapwf") && console.contains("boot-image: unmounted"), "\(console)")
+            for complaint in ["ext4-fs error", "ext4-fs warning", "no space left"] {
+                #expect(!console.lowercased().contains(complaint), "\(console)")
+            }
+            // 256 blocks a MiB; the last line is e2fsck's.
+            let blocks = console.firstMatch(of: /\/([0-9]+) blocks/).flatMap { Int($0.1) }
+            #expect(try #require(blocks, "\(console)") > size / 4096 * 99)
+        }
+
+        @Test("--verity: veritysetup verifies what snapwf made, and the document names the root hash")
+        func verity() async throws {
+            let image = "oci:\(try await Images.shared.smallLayout()):latest"
+            let installation = try Installation()
+            let run = try await installation.snapwf("run", image, "--verity", "--json")
+            try #require(run.status == 0, "\(run.everything)")
+            let result = try #require(try run.json()["result"] as? [String: Any])
+            let path = try #require(result["path"] as? String)
+            let inspected = try await tool(Programs.snapshot, "inspect", "--json", path).json()
+            let verity = try #require(inspected["verity"] as? [String: Any])
+            let (root, offset) = try (
+                #require(verity["rootHash"] as? String), #require(verity["hashOffset"] as? Int)
+            )
+            try await tool("veritysetup", "verify", path, path, root, "--hash-offset=\(offset)")
+            try await tool(Programs.snapshot, "verify", path)
+            try await expectSilentE2fsck(path)
+            let plain = try await installation.snapwf("run", image, "--json").json()
+            #expect((plain["result"] as? [String: Any])?["snapshotID"] as? String != result["snapshotID"] as? String)
         }
 
         @Test("the same run again answers from the catalog, and a copy can be had")

@@ -7,10 +7,26 @@ package struct DirectoryEntry: Sendable, Hashable {
 }
 
 extension ImageReader {
+    /// The most names that are read of one directory, so that no image fills the memory: about 300 MiB of it.
+    static let maxNames = 1 << 22
+
     /// The names in a directory in the order of its blocks, without "." and "..".
     package func entries(of directory: Inode) throws(EXT4Error) -> [DirectoryEntry] {
+        try entries(of: directory) { _ throws(EXT4Error) in }
+    }
+
+    /// The same, and tells of each of its blocks before that is read.
+    func entries(
+        of directory: Inode, block visit: (_ number: UInt64) throws(EXT4Error) -> Void
+    ) throws(EXT4Error) -> [DirectoryEntry] {
         var entries: [DirectoryEntry] = []
-        try forEachBlock(of: directory) { index, _, block throws(EXT4Error) in
+        try forEachBlock(of: directory) { index, number, block throws(EXT4Error) in
+            try visit(number)
+            guard entries.count <= ImageReader.maxNames else {
+                throw EXT4Error(
+                    .unsupported,
+                    "Directory \(directory.number.rawValue) has more than \(ImageReader.maxNames) names")
+            }
             guard try !isIndexBlock(block, index: index, of: directory) else { return }
             try checkLeaf(block, of: directory)
             try forEachEntry(in: block, end: ImageReader.blockSize - DirectoryWriter.tailSize, of: directory) {
@@ -49,11 +65,16 @@ extension ImageReader {
                 .corrupt, "Inode \(directory.number.rawValue) is no directory, or one of \(directory.size) bytes")
         }
         var next: UInt64 = 0
+        // A block that stands in it twice would let a small image name things without end.
+        var seen: Set<UInt64> = []
         try forEachExtent(of: directory) { extent, isWritten throws(EXT4Error) in
             guard extent.logical == next, isWritten, extent.logical + extent.count <= blocks else {
                 throw EXT4Error(.corrupt, "Directory \(directory.number.rawValue) has holes, or blocks past its end")
             }
             for index in 0..<extent.count {
+                guard seen.insert(extent.physical + index).inserted else {
+                    throw EXT4Error(.corrupt, "Directory \(directory.number.rawValue) has a block twice")
+                }
                 try body(next, extent.physical + index, try readBlock(extent.physical + index))
                 next += 1
             }

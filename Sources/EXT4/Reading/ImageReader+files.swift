@@ -85,6 +85,9 @@ extension ImageReader {
         guard inode.isFile || inode.isSymlink || inode.isDirectory else {
             throw EXT4Error(.misuse, "Inode \(inode.number.rawValue) has no content to read")
         }
+        guard inode.size <= ExtentTree.maxFileBlocks * Geometry.blockSize else {
+            throw EXT4Error(.corrupt, "Inode \(inode.number.rawValue) has a size that cannot be: \(inode.size) bytes")
+        }
         let buffer = Scratch(count: Int(max(min(inode.size, 1 << 20), 1)))
         var position: UInt64 = 0
         try forEachExtent(of: inode) { extent, isWritten throws(EXT4Error) in
@@ -102,12 +105,8 @@ extension ImageReader {
             while position < end {
                 let count = Int(min(end - position, UInt64(buffer.count)))
                 let offset = extent.physical * Geometry.blockSize + (position - start)
-                let part = UnsafeMutableRawBufferPointer(start: buffer.base, count: count)
-                let (filled, failure) = ImageReader.fill(descriptor, part, at: offset)
-                guard failure == 0, filled == count else {
-                    throw EXT4Error(.io, "Cannot read \(count) bytes of the image at \(offset)", errno: failure)
-                }
-                try body(.data(UnsafeRawBufferPointer(part)))
+                try read(at: offset, into: buffer.base, count: count)
+                try body(.data(UnsafeRawBufferPointer(start: buffer.base, count: count)))
                 position += UInt64(count)
             }
         }

@@ -19,7 +19,8 @@ package struct Inode: Sendable {
     /// The seed of the checksums of what belongs to this inode.
     let seed: UInt32
 
-    var type: FileType? { FileType(mode: mode) }
+    /// Nil for what no Linux knows, an inode that was never used for example.
+    package var type: FileType? { FileType(mode: mode) }
 
     package var isDirectory: Bool { type == .directory }
     package var isFile: Bool { type == .file }

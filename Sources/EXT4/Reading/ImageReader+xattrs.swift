@@ -1,19 +1,48 @@
 extension ImageReader {
     /// An inode's extended attributes with their full names, ACLs in the form of the system call.
     package func extendedAttributes(of inode: Inode) throws(EXT4Error) -> [ExtendedAttribute] {
+        try extendedAttributes(of: inode, readsBlock: true) { _ in }
+    }
+
+    /// The same, also without those in the inode's block; tells of each inode that holds a value.
+    func extendedAttributes(
+        of inode: Inode, readsBlock: Bool, value visit: (InodeNumber) -> Void
+    ) throws(EXT4Error) -> [ExtendedAttribute] {
         var result: [ExtendedAttribute] = []
         let start = 128 + Int(try inode.bytes.get(UInt16.self, at: InodeField.extraSize))
         if start > 128, start + 4 <= Geometry.inodeSize,
             try inode.bytes.get(UInt32.self, at: start) == XattrEncoder.magic
         {
             let tail = ByteView(try inode.bytes.slice((start + 4)..<Geometry.inodeSize))
-            try decode(tail, entries: 0, checkHashes: false, of: inode, into: &result)
+            try decode(tail, entries: 0, checkHashes: false, of: inode, into: &result, visit)
         }
-        if inode.attributeBlock != 0 {
+        if inode.attributeBlock != 0, readsBlock {
             let block = try attributeBlock(inode.attributeBlock)
-            try decode(block, entries: XattrEncoder.headerSize, checkHashes: true, of: inode, into: &result)
+            try decode(block, entries: XattrEncoder.headerSize, checkHashes: true, of: inode, into: &result, visit)
         }
         return result
+    }
+
+    /// A value that has an inode of its own, and its hash, which is right.
+    private func value(in number: InodeNumber, count: Int) throws(EXT4Error) -> (bytes: [UInt8], hash: UInt32) {
+        let inode = try inode(number)
+        guard features.hasValueInodes, inode.isFile, inode.flags & InodeField.flagValue != 0,
+            inode.size == UInt64(count), count <= XattrEncoder.maxValueSize
+        else {
+            throw EXT4Error(.corrupt, "Inode \(number.rawValue) should hold the value of an attribute and does not")
+        }
+        var bytes: [UInt8] = []
+        try read(inode) { piece throws(EXT4Error) in
+            switch piece {
+            case .data(let part): bytes.append(contentsOf: part)
+            case .hole(let count): bytes.append(contentsOf: repeatElement(0, count: Int(count)))
+            }
+        }
+        let hash = bytes.withUnsafeBytes { Checksum.continued(seed, $0) }
+        guard try inode.bytes.get(UInt32.self, at: InodeField.accessTime) == hash else {
+            throw EXT4Error(.corrupt, "The hash of the attribute's value in inode \(number.rawValue) is wrong")
+        }
+        return (bytes, hash)
     }
 
     /// A block of extended attributes whose checksum is right.
@@ -37,7 +66,7 @@ extension ImageReader {
     /// Value offsets count from the start of `bytes` in both places.
     private func decode(
         _ bytes: ByteView, entries start: Int, checkHashes: Bool, of inode: Inode,
-        into result: inout [ExtendedAttribute]
+        into result: inout [ExtendedAttribute], _ visit: (InodeNumber) -> Void
     ) throws(EXT4Error) {
         func damaged(_ what: String) -> EXT4Error {
             EXT4Error(.corrupt, "An extended attribute of inode \(inode.number.rawValue) \(what)")
@@ -48,18 +77,23 @@ extension ImageReader {
             let index = try bytes.get(UInt8.self, at: offset + 1)
             let valueOffset = Int(try bytes.get(UInt16.self, at: offset + 2))
             let valueCount = Int(try bytes.get(UInt32.self, at: offset + 8))
-            guard try bytes.get(UInt32.self, at: offset + 4) == 0 else {
-                throw damaged("is in an inode of its own, which this reader does not know")
-            }
-            guard valueCount <= bytes.count else { throw damaged("has a value past the end of its block") }
             let name = try bytes.slice((offset + 16)..<(offset + 16 + nameCount))
-            let value =
-                valueCount == 0 ? [] : try bytes.slice(valueOffset..<(valueOffset + valueCount))
-            if checkHashes {
+            let valueInode = try bytes.get(UInt32.self, at: offset + 4)
+            var value: [UInt8] = []
+            var valueHash: UInt32?
+            if valueInode != 0 {
+                (value, valueHash) = try self.value(in: InodeNumber(valueInode), count: valueCount)
+                visit(InodeNumber(valueInode))
+            } else if valueCount > 0 {
+                guard valueCount <= bytes.count else { throw damaged("has a value past the end of its block") }
+                value = try bytes.slice(valueOffset..<(valueOffset + valueCount))
+            }
+            if checkHashes || valueInode != 0 {
+                let hashed = XattrEncoder.hashed(value, valueHash)
                 let hash = try bytes.get(UInt32.self, at: offset + 12)
                 guard
-                    XattrEncoder.hash(name: name[...], value: value, signed: true) == hash
-                        || XattrEncoder.hash(name: name[...], value: value, signed: false) == hash
+                    XattrEncoder.hash(name: name[...], value: hashed, signed: true) == hash
+                        || XattrEncoder.hash(name: name[...], value: hashed, signed: false) == hash
                 else { throw damaged("has a wrong hash") }
             }
             guard let attribute = XattrEncoder.decode(index: index, name: name, value: value) else {

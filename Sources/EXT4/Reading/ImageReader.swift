@@ -13,8 +13,28 @@ package final class ImageReader {
         package let freeBlocks: UInt64
         package let inodeCount: UInt32
         package let freeInodes: UInt32
-        /// Seconds since 1970.
+        /// Bytes that the file system spans.
+        package var size: UInt64 { blockCount * Geometry.blockSize }
+        /// Seconds since 1970: when it was made, mounted read-write (0: never) and written to by a tool (0: never).
         package let made: Int64
+        package let mounted: Int64
+        package let written: Int64
+        /// How often it was mounted read-write.
+        package let mountCount: UInt16
+        /// In the order of their bits, by mke2fs's names.
+        package let features: [String]
+        /// Blocks kept for group descriptors of a larger file system.
+        package let reservedDescriptorBlocks: UInt64
+
+        /// To how many bytes a mounted file system can grow: as far as the reserve has room for descriptors.
+        package var growableTo: UInt64 {
+            let used = blockCount.dividedRoundingUp(by: Geometry.blocksPerGroup * Geometry.descriptorsPerBlock)
+            let groups = (used + reservedDescriptorBlocks) * Geometry.descriptorsPerBlock
+            return groups * Geometry.blocksPerGroup * Geometry.blockSize
+        }
+
+        /// Linux has mounted it read-write since it was made: what was deleted then still stands in free blocks.
+        package var wasMounted: Bool { mountCount > 0 || mounted > 0 }
     }
 
     /// A group descriptor.
@@ -36,6 +56,7 @@ package final class ImageReader {
     /// The size of the file, in bytes.
     let fileSize: UInt64
     let superblock: ByteView
+    let features: Features
     /// The seed of all checksums.
     let seed: UInt32
     let inodesPerGroup: UInt32
@@ -51,8 +72,11 @@ package final class ImageReader {
         fileSize = try ImageReader.size(of: fileDescriptor)
         superblock = try ImageReader.read(fileDescriptor, at: UInt64(Superblock.size), count: Superblock.size)
         try ImageReader.check(superblock)
+        features = try Features(superblock)
         let uuid = try superblock.slice(0x68..<0x78)
-        seed = Checksum.seed(uuid: uuid)
+        seed =
+            features.hasChecksumSeed
+            ? try superblock.get(UInt32.self, at: 0x270) : Checksum.seed(uuid: uuid)
         inodesPerGroup = try superblock.get(UInt32.self, at: 0x28)
         reservedBlocks = UInt64(try superblock.get(UInt16.self, at: 0xCE))
         hash = DirectoryHash(seed: try superblock.slice(0xEC..<0xFC))
@@ -65,26 +89,27 @@ package final class ImageReader {
         guard try superblock.get(UInt16.self, at: 0x38) == 0xEF53 else {
             throw EXT4Error(.corrupt, "The file is no ext4 image: the superblock's magic number is missing")
         }
+        let features = try Features(superblock)
+        // Without this feature there are no checksums; that says more than that there is none in its place.
+        if features.readOnlyCompatible & 0x400 == 0 { try features.requireReadable() }
         let checksum = try superblock.checksum(0..<(Superblock.size - 4), seed: ~0)
         guard try superblock.get(UInt32.self, at: Superblock.size - 4) == checksum else {
             throw EXT4Error(.corrupt, "The superblock's checksum is wrong; the image is damaged")
         }
-        let incompatible = try superblock.get(UInt32.self, at: 0x60)
-        guard incompatible & 0x4 == 0 else {
-            throw EXT4Error(
-                .corrupt, "The image was not cleanly unmounted; mount it once, or run e2fsck, to replay its journal")
+        try features.requireReadable()
+        let logBlockSize = try superblock.get(UInt32.self, at: 0x18)
+        guard logBlockSize == 2 else {
+            let size = logBlockSize < 7 ? "\(1024 << logBlockSize) bytes" : "1024 << \(logBlockSize) bytes"
+            throw EXT4Error(.unsupported, "The image has blocks of \(size); this reader knows blocks of 4096 bytes")
         }
-        let readOnlyCompatible = try superblock.get(UInt32.self, at: 0x64)
-        guard incompatible == Superblock.Feature.incompatible, readOnlyCompatible & 0x400 != 0,
-            try superblock.get(UInt32.self, at: 0x18) == 2, try superblock.get(UInt16.self, at: 0x58) == 256,
-            try superblock.get(UInt32.self, at: 0x20) == UInt32(Geometry.blocksPerGroup),
-            try superblock.get(UInt16.self, at: 0xFE) == 64, try superblock.get(UInt8.self, at: 0x175) == 1,
-            try superblock.get(UInt32.self, at: 0x14) == 0
-        else {
-            throw EXT4Error(
-                .corrupt,
-                "The image has features that this reader does not know: it reads blocks of 4 KiB, inodes of 256 bytes "
-                    + "and the feature set of this package's own images")
+        for (what, found, known) in [
+            ("inodes of so many bytes", UInt32(try superblock.get(UInt16.self, at: 0x58)), UInt32(Geometry.inodeSize)),
+            ("blocks in a group", try superblock.get(UInt32.self, at: 0x20), UInt32(Geometry.blocksPerGroup)),
+            ("group descriptors of so many bytes", UInt32(try superblock.get(UInt16.self, at: 0xFE)), 64),
+            ("the kind of checksums", UInt32(try superblock.get(UInt8.self, at: 0x175)), 1),
+            ("the first data block", try superblock.get(UInt32.self, at: 0x14), 0),
+        ] where found != known {
+            throw EXT4Error(.unsupported, "This reader does not know \(what): \(found) instead of \(known)")
         }
     }
 
@@ -94,17 +119,27 @@ package final class ImageReader {
                 | UInt64(try superblock.get(UInt32.self, at: low))
         }
         let label = try superblock.slice(0x78..<0x88)
-        let made = UInt64(try superblock.get(UInt8.self, at: 0x276)) << 32
+        // The low 32 bits of a time here, the next 8 there.
+        func time(_ low: Int, _ high: Int) throws(EXT4Error) -> Int64 {
+            let upper = Int64(try superblock.get(UInt8.self, at: high)) << 32
+            return upper | Int64(try superblock.get(UInt32.self, at: low))
+        }
         return Information(
             uuid: uuid, label: Array(label.prefix { $0 != 0 }), blockCount: try wide(0x04, 0x150),
             freeBlocks: try wide(0x0C, 0x158), inodeCount: try superblock.get(UInt32.self, at: 0x00),
             freeInodes: try superblock.get(UInt32.self, at: 0x10),
-            made: Int64(made | UInt64(try superblock.get(UInt32.self, at: 0x108))))
+            made: try time(0x108, 0x276), mounted: try time(0x2C, 0x275), written: try time(0x30, 0x274),
+            mountCount: try superblock.get(UInt16.self, at: 0x34), features: try Features(superblock).names,
+            reservedDescriptorBlocks: UInt64(try superblock.get(UInt16.self, at: 0xCE)))
     }
 
     private func checkCounts() throws(EXT4Error) {
         let blocks = information.blockCount
-        guard blocks > 0, blocks <= fileSize / Geometry.blockSize, blocks <= Geometry.maxBlockCount else {
+        guard blocks <= Geometry.maxBlockCount else {
+            throw EXT4Error(
+                .unsupported, "The image has \(blocks) blocks; this reader knows up to \(Geometry.maxBlockCount)")
+        }
+        guard blocks > 0, blocks <= fileSize / Geometry.blockSize else {
             throw EXT4Error(
                 .corrupt, "The superblock speaks of \(blocks) blocks, the file has \(fileSize / Geometry.blockSize)")
         }
@@ -164,6 +199,12 @@ package final class ImageReader {
         return group
     }
 
+    /// The size of the journal in bytes; 0 where there is none inside of the image.
+    package func journalSize() throws(EXT4Error) -> UInt64 {
+        let number = try superblock.get(UInt32.self, at: 0xE0)
+        return features.compatible & 0x4 == 0 || number == 0 ? 0 : try inode(InodeNumber(number)).size
+    }
+
     // MARK: - Blocks
 
     func readBlock(_ number: UInt64) throws(EXT4Error) -> ByteView {
@@ -187,6 +228,15 @@ package final class ImageReader {
             throw EXT4Error(.corrupt, "The image ends at \(offset + UInt64(read)), within a structure")
         }
         return ByteView(bytes)
+    }
+
+    /// Fills memory from an offset of the image.
+    func read(at offset: UInt64, into memory: UnsafeMutableRawPointer, count: Int) throws(EXT4Error) {
+        let part = UnsafeMutableRawBufferPointer(start: memory, count: count)
+        let (filled, failure) = ImageReader.fill(descriptor, part, at: offset)
+        guard failure == 0, filled == count else {
+            throw EXT4Error(.io, "Cannot read \(count) bytes of the image at \(offset)", errno: failure)
+        }
     }
 
     /// Reads until the buffer is full or the file ends; returns the number of bytes and the system's error, or 0.

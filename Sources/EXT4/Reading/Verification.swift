@@ -20,11 +20,30 @@ extension ImageReader {
     ///
     /// - Parameter freeBlocksReadZero: false for images that Linux has written to, since it leaves in free blocks what
     ///   was in them.
-    /// - Throws: only what hinders reading; damage is reported.
+    /// - Throws: only what hinders reading, and `.unsupported` where the image has other features than this package
+    ///   writes; damage is reported.
     package func verify(freeBlocksReadZero: Bool = true) throws(EXT4Error) -> Verification {
+        try requireOurFeatures()
         let verifier = Verifier(self)
         try verifier.run(freeBlocksReadZero: freeBlocksReadZero)
         return verifier.report
+    }
+}
+
+extension ImageReader {
+    /// What is more, or less, than the features that every structure here is known for.
+    private func requireOurFeatures() throws(EXT4Error) {
+        var optional = Features.ours
+        optional.incompatible |= Superblock.Feature.valueInodes
+        let more = features.subtracting(optional).names
+        let less = Features.ours.subtracting(features).names
+        guard more.isEmpty, less.isEmpty else {
+            let differences = more.map { "has \($0)" } + less.map { "lacks \($0)" }
+            throw EXT4Error(
+                .unsupported,
+                "Only images with the features that snapwf writes can be verified, and this one "
+                    + differences.joined(separator: ", ") + "; e2fsck -fn FILE checks others")
+        }
     }
 }
 
@@ -34,17 +53,34 @@ final class Verifier {
     var report = Verification()
     /// One bit for each block that something owns.
     var owned: Scratch
-    /// For each inode up to the highest in use: its link count, the names found, its type (0: not in use).
-    var links: [UInt16] = []
-    var names: [UInt32] = []
-    var types: [UInt8] = []
+    /// What is in use besides the reserved inodes. An inode of the image takes more bytes than what is kept of it here,
+    /// so that memory is bounded by what really stands in the file.
+    var inodes: [UInt32: Record] = [:]
     var directories: [InodeNumber] = []
+    /// Directories whose blocks are something else's, too: reading them again and again could take forever.
+    var unreadable: Set<UInt32> = []
     /// For each directory the one that names it, and the one it names as "..".
     var parents: [UInt32: UInt32] = [:]
     var dotDots: [UInt32: UInt32] = [:]
     var subdirectories: [UInt32: Int] = [:]
     /// How often each block of extended attributes is used, and how often it says it is.
     var attributeBlocks: [UInt64: (found: UInt32, stated: UInt32)] = [:]
+    /// How often each inode that holds a value says it is named, and how often it is.
+    var statedValues: [UInt32: UInt64] = [:]
+    var foundValues: [UInt32: UInt64] = [:]
+
+    struct Record {
+        let type: FileType
+        /// As the inode counts them.
+        let links: UInt16
+        /// Found in directories.
+        var names: UInt32 = 0
+
+        init(type: FileType, links: UInt16) {
+            self.type = type
+            self.links = links
+        }
+    }
 
     init(_ reader: ImageReader) {
         self.reader = reader
@@ -87,19 +123,22 @@ final class Verifier {
         }
     }
 
-    /// Enters the owner of blocks; two of them are one too many.
-    func own(_ start: UInt64, _ count: UInt64, _ owner: @autoclosure () -> String) {
-        guard count > 0 else { return }
+    /// Enters the owner of blocks; two of them are one too many. Whether it is the only one.
+    @discardableResult
+    func own(_ start: UInt64, _ count: UInt64, _ owner: @autoclosure () -> String) -> Bool {
+        guard count > 0 else { return true }
         guard start + count <= reader.information.blockCount else {
             note("\(owner()) has blocks past the end of the image")
-            return
+            return false
         }
         let blocks = Int(start)..<Int(start + count)
-        if owned.base.hasSetBit(in: blocks) {
+        let isShared = owned.base.hasSetBit(in: blocks)
+        if isShared {
             note("a block from \(start) to \(start + count - 1) belongs to \(owner()) and to something else")
         }
         owned.base.setBits(blocks)
         report.usedBlocks += count
+        return !isShared
     }
 
     // MARK: - What has a fixed place
@@ -111,12 +150,7 @@ final class Verifier {
         let lastOrphan = try block.get(UInt32.self, at: 0xE8)
         expect(lastOrphan == 0, "the superblock has a list of orphaned inodes")
         let revision = try block.get(UInt32.self, at: 0x4C)
-        let compatible = try block.get(UInt32.self, at: 0x5C)
-        let readOnlyCompatible = try block.get(UInt32.self, at: 0x64)
-        expect(
-            revision == 1 && compatible == Superblock.Feature.compatible
-                && readOnlyCompatible == Superblock.Feature.readOnlyCompatible,
-            "the superblock has other features than an image of ours")
+        expect(revision == 1, "the superblock is of another revision than 1")
         let firstInode = try block.get(UInt32.self, at: 0x54)
         let clusters = try (block.get(UInt32.self, at: 0x1C), block.get(UInt32.self, at: 0x24))
         expect(

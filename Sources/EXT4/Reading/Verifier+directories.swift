@@ -1,6 +1,6 @@
 extension Verifier {
     func checkDirectories() throws(EXT4Error) {
-        for number in directories {
+        for number in directories where !unreadable.contains(number.rawValue) {
             try attempt { () throws(EXT4Error) in
                 let directory = try self.reader.inode(number)
                 let physical = try self.checkEntries(of: directory)
@@ -35,6 +35,11 @@ extension Verifier {
                 if index == 0, position < 2 {
                     try self.checkDots(entry, position: position, offset: offset, of: directory)
                 } else {
+                    guard seen.count < ImageReader.maxNames else {
+                        throw EXT4Error(
+                            .unsupported,
+                            "Directory \(directory.number.rawValue) has more than \(ImageReader.maxNames) names")
+                    }
                     guard seen.insert(entry.name).inserted else {
                         throw EXT4Error(.corrupt, "Directory \(directory.number.rawValue) has a name twice")
                     }
@@ -68,12 +73,12 @@ extension Verifier {
             note("directory \(parent) has . or .. in a wrong place")
             return
         }
-        guard Int(child) <= types.count, types[Int(child) - 1] != 0 else {
+        guard let record = inodes[child] else {
             note("directory \(parent) names inode \(child), which is not in use")
             return
         }
-        expect(types[Int(child) - 1] == entry.type, "directory \(parent) names inode \(child) as what it is not")
-        names[Int(child) - 1] &+= 1
+        expect(record.type.rawValue == entry.type, "directory \(parent) names inode \(child) as what it is not")
+        inodes[child]?.names &+= 1
         guard entry.type == FileType.directory.rawValue else { return }
         expect(
             parents[child] == nil && child != InodeNumber.root.rawValue, "directory \(child) has more than one name")
@@ -157,18 +162,17 @@ extension Verifier {
     // MARK: - Links
 
     func checkLinks() {
-        for index in types.indices where types[index] != 0 {
-            let number = UInt32(index + 1)
-            if types[index] == FileType.directory.rawValue {
+        for (number, record) in inodes.sorted(by: { $0.key < $1.key }) {
+            if record.type == .directory {
                 let wanted = 2 + (subdirectories[number] ?? 0)
                 // 1 is for directories that once had more than can be counted.
                 expect(
-                    Int(links[index]) == wanted || links[index] == 1,
-                    "directory \(number) counts \(links[index]) links and has \(wanted)")
+                    Int(record.links) == wanted || record.links == 1,
+                    "directory \(number) counts \(record.links) links and has \(wanted)")
             } else {
                 expect(
-                    UInt32(links[index]) == names[index] && names[index] > 0,
-                    "inode \(number) counts \(links[index]) links and has \(names[index])")
+                    UInt32(record.links) == record.names && record.names > 0,
+                    "inode \(number) counts \(record.links) links and has \(record.names)")
             }
         }
     }

@@ -1,7 +1,4 @@
 extension Verifier {
-    /// What is kept of each takes seven bytes; a damaged image shall not take all memory.
-    private static let maxInodes = 1 << 27
-
     private var lastReserved: UInt32 { InodeNumber.lostAndFound.rawValue - 1 }
 
     /// Reads all inodes that a bitmap calls used, and compares bitmaps and counts.
@@ -13,11 +10,7 @@ extension Verifier {
             let initialised = group.flags & 1 != 0 ? 0 : perGroup - Int(group.unusedInodes)
             var used = 0
             var found = 0
-            // Inodes past those that were ever in use need no memory.
-            if initialised > 0, index * perGroup + initialised > Verifier.maxInodes {
-                note("group \(index) has inodes in use past number \(Verifier.maxInodes), which are not looked at")
-            } else if initialised > 0 {
-                grow(to: index * perGroup + initialised)
+            if initialised > 0 {
                 try attempt { () throws(EXT4Error) in
                     let bitmap = try self.inodeBitmap(index, group)
                     (used, found) = try self.checkTable(index, group, bitmap, initialised: initialised)
@@ -31,14 +24,6 @@ extension Verifier {
         report.directories = directories.count
         expect(
             free == UInt64(reader.information.freeInodes), "the superblock has a wrong count of free inodes")
-    }
-
-    private func grow(to count: Int) {
-        guard count > links.count else { return }
-        let missing = count - links.count
-        links.append(contentsOf: repeatElement(0, count: missing))
-        names.append(contentsOf: repeatElement(0, count: missing))
-        types.append(contentsOf: repeatElement(0, count: missing))
     }
 
     private func inodeBitmap(_ index: Int, _ group: ImageReader.Group) throws(EXT4Error) -> ByteView {
@@ -99,12 +84,23 @@ extension Verifier {
         }
         expect(
             inode.size <= ExtentTree.maxFileBlocks * Geometry.blockSize, "inode \(number) has a size that cannot be")
-        // Encrypted, verity, value of an attribute, data in the inode, names without case: all of other features.
-        expect(inode.flags & 0x5030_0800 == 0, "inode \(number) has flags of features that the image has not")
-        types[Int(number) - 1] = type.rawValue
-        links[Int(number) - 1] = inode.links
+        // Encrypted, verity, data in the inode, names without case: all of other features.
+        let isValue = inode.flags & InodeField.flagValue != 0
+        expect(
+            inode.flags & 0x5010_0800 == 0 && (!isValue || (reader.features.hasValueInodes && inode.isFile)),
+            "inode \(number) has flags of features that the image has not")
+        if isValue {
+            let upper = UInt64(try inode.bytes.get(UInt32.self, at: InodeField.changeTime)) << 32
+            statedValues[number] = upper | UInt64(try inode.bytes.get(UInt32.self, at: InodeField.version))
+            expect(inode.links == 1, "inode \(number) holds an attribute's value and counts \(inode.links) links")
+        } else {
+            inodes[number] = Record(type: type, links: inode.links)
+        }
         if inode.isDirectory { directories.append(inode.number) }
-        _ = try reader.extendedAttributes(of: inode)
+        let isNewBlock = attributeBlocks[inode.attributeBlock] == nil
+        _ = try reader.extendedAttributes(of: inode, readsBlock: isNewBlock) {
+            self.foundValues[$0.rawValue, default: 0] += 1
+        }
         try checkBlocks(inode)
         if inode.isSymlink {
             let target = try reader.target(of: inode)
@@ -121,11 +117,14 @@ extension Verifier {
         try reader.forEachExtent(
             of: inode,
             node: { block throws(EXT4Error) in
-                self.own(block, 1, "the extent tree of inode \(number)")
+                // What is below was looked at where it was met first.
+                guard self.own(block, 1, "the extent tree of inode \(number)") else {
+                    throw EXT4Error(.corrupt, "the extent tree of inode \(number) is not its own")
+                }
                 blocks += 1
             },
             { extent, _ throws(EXT4Error) in
-                self.own(extent.physical, extent.count, "inode \(number)")
+                if !self.own(extent.physical, extent.count, "inode \(number)") { self.unreadable.insert(number) }
                 blocks += extent.count
                 end = extent.logical + extent.count
             })
@@ -151,6 +150,12 @@ extension Verifier {
     func checkSharedAttributes() {
         for (block, counts) in attributeBlocks.sorted(by: { $0.key < $1.key }) where counts.found != counts.stated {
             note("the extended attributes in block \(block) count \(counts.stated) users and have \(counts.found)")
+        }
+        for number in Set(statedValues.keys).union(foundValues.keys).sorted()
+        where statedValues[number] != foundValues[number] {
+            note(
+                "inode \(number) holds an attribute's value, counts \(statedValues[number] ?? 0) entries that name it and "
+                    + "has \(foundValues[number] ?? 0)")
         }
     }
 

@@ -17,7 +17,8 @@ extension ImageWriter {
         try writeResizeInode(layout)
         let groups = try GroupWriter(layout: layout, inodes: inodes, seed: seed, output: output).write()
         let superblock = Superblock(
-            format: format, layout: layout, freeInodes: groups.freeInodes, journal: inodes[.journal])
+            format: format, layout: layout, freeInodes: groups.freeInodes, journal: inodes[.journal],
+            hasValueInodes: hasValueInodes)
         let size = format.size ?? layout.geometry.blockCount * Geometry.blockSize
         try output.setSize(size)
         try writeCopies(superblock, descriptors: groups.descriptors, geometry: layout.geometry)

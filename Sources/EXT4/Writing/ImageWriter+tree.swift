@@ -11,11 +11,12 @@ extension ImageWriter {
             throw EXT4Error(.misuse, "A file is still open; end it before an inode is added")
         }
         try check(attributes, content)
-        let encoder = attributes.xattrs.isEmpty ? nil : try XattrEncoder(attributes.xattrs)
+        var encoder = attributes.xattrs.isEmpty ? nil : try XattrEncoder(attributes.xattrs)
         let number = try nextNumber(content)
         inodes.setAttributes(
             mode: attributes.mode, uid: attributes.uid, gid: attributes.gid, time: attributes.modified, of: number)
         var blocks = try write(content, of: number)
+        try encoder?.placeValues { value throws(EXT4Error) in try self.storeValue(value) }
         if let encoder {
             blocks += try write(encoder, of: number)
         }
@@ -148,6 +149,31 @@ extension ImageWriter {
         block.base.put(target, at: 0)
         try output.write(block, at: (data.first?.physical ?? 0) * Geometry.blockSize)
         return try write(data, of: number)
+    }
+
+    /// Gives an extended attribute's value an inode of its own, which has no name (kernel documentation, "ext4:
+    /// Extended Attributes", and the feature ea_inode of mke2fs).
+    private func storeValue(_ value: [UInt8]) throws(EXT4Error) -> XattrEncoder.ValueInode {
+        hasValueInodes = true
+        let number = try inodes.add()
+        parents.append(0)
+        var data = try space.takeFile(blocks: UInt64(value.count).dividedRoundingUp(by: Geometry.blockSize))
+        data.size = UInt64(value.count)
+        var cursor = BlockCursor(data)
+        for start in stride(from: 0, to: value.count, by: Int(Geometry.blockSize)) {
+            block.clear()
+            block.base.put(value[start..<min(start + Int(Geometry.blockSize), value.count)], at: 0)
+            try output.write(block, at: cursor.next())
+        }
+        inodes.setAttributes(mode: 0o100600, uid: 0, gid: 0, time: Timestamp(seconds: 0), of: number)
+        inodes.setBlocks(try write(data, of: number), of: number)
+        let hash = value.withUnsafeBytes { Checksum.continued(seed, $0) }
+        let inode = inodes[number]
+        inode.put(InodeField.flagExtents | InodeField.flagValue, at: InodeField.flags)
+        inode.put(UInt16(1), at: InodeField.linksCount)
+        inode.put(UInt32(1), at: InodeField.version)
+        inode.put(hash, at: InodeField.accessTime)
+        return XattrEncoder.ValueInode(number: number, hash: hash)
     }
 
     /// Puts extended attributes into the inode and a block; returns how many blocks that takes.

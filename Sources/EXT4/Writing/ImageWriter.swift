@@ -18,6 +18,8 @@ package final class ImageWriter {
     var parents: [UInt32]
     var hasRoot = false
     var isFinished = false
+    /// Some values of extended attributes have inodes of their own, which is a feature.
+    var hasValueInodes = false
     /// Blocks of extended attributes by their bytes, so that inodes with the same ones share a block.
     var attributeBlocks: [[UInt8]: AttributeBlock] = [:]
     /// One block's memory for what is made before it is written.

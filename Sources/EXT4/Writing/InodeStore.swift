@@ -34,6 +34,10 @@ enum InodeField {
     static let extraFields: UInt16 = 32
     static let flagExtents: UInt32 = 0x8_0000
     static let flagIndex: UInt32 = 0x1000
+    /// The inode holds the value of an extended attribute. How many entries name it stands in the change time (the upper
+    /// 32 bits) and in the version, its hash in the access time.
+    static let flagValue: UInt32 = 0x20_0000
+    static let version = 0x24
 }
 
 /// All inodes of the image in their on-disk form, in memory without the part that only inodes with extended attributes
@@ -133,7 +137,7 @@ final class InodeStore {
         inode.put(UInt16(truncatingIfNeeded: gid >> 16), at: InodeField.gidHigh)
         inode.put(InodeField.extraFields, at: InodeField.extraSize)
         // The seconds' low 32 bits are signed; two bits of the extra field count what is left of multiples of 2^32.
-        let seconds = min(max(time.seconds, -(1 << 31)), (1 << 34) - (1 << 31) - 1)
+        let seconds = min(max(time.seconds, Timestamp.earliest.seconds), Timestamp.latest.seconds)
         let low = Int32(truncatingIfNeeded: seconds)
         let epoch = UInt32(truncatingIfNeeded: (seconds - Int64(low)) >> 32) & 3
         let extra = time.nanoseconds << 2 | epoch
@@ -216,7 +220,7 @@ extension Int {
 }
 
 /// The types of `st_mode`, with the number each has in a directory entry.
-enum FileType: UInt8 {
+package enum FileType: UInt8, Sendable {
     case file = 1
     case directory = 2
     case characterDevice = 3

@@ -8,6 +8,8 @@ struct Superblock {
         /// filetype, extent, 64bit, flex_bg
         static let incompatible: UInt32 = 0x2 | 0x40 | 0x80 | 0x200
         /// sparse_super, large_file, huge_file, dir_nlink, extra_isize, metadata_csum
+        /// ea_inode: where a value of an extended attribute has an inode of its own.
+        static let valueInodes: UInt32 = 0x400
         static let readOnlyCompatible: UInt32 = 0x1 | 0x2 | 0x8 | 0x20 | 0x40 | 0x400
     }
 
@@ -15,12 +17,13 @@ struct Superblock {
 
     /// No blocks are reserved for root: what runs in a sandbox is mostly root, so that a reserve would protect nothing
     /// from it, and it would take the little space that a minimal image has free from everybody else.
-    init(format: Format, layout: Layout, freeInodes: UInt64, journal: UnsafeMutableRawPointer) {
+    init(format: Format, layout: Layout, freeInodes: UInt64, journal: UnsafeMutableRawPointer, hasValueInodes: Bool) {
         let geometry = layout.geometry
         let free = layout.free.count
         putCounts(geometry, free: free, freeInodes: freeInodes)
         putTimes(format.timestamp)
         putFormat(format, geometry)
+        if hasValueInodes { base.base.put(Feature.incompatible | Feature.valueInodes, at: 0x60) }
         putJournal(journal)
         // What writing took, in KiB: the kernel goes on counting from here.
         base.base.put((geometry.blockCount - free) * (Geometry.blockSize / 1024), at: 0x178)
@@ -43,10 +46,14 @@ struct Superblock {
         block.put(UInt16(geometry.reservedBlocks), at: 0xCE)
     }
 
-    /// Never mounted, written, checked and made at the time of the format; the low 32 bits here, the next 8 there.
+    /// Checked and made at the time of the format, never mounted, and never written to since: the low 32 bits here, the
+    /// next 8 there.
+    ///
+    /// e2fsck takes its clock for broken when the last mount or write is later than now, and only then. So these two stay
+    /// zero, and an image that is dated in the future is written as any other: its bytes depend on no day.
     private func putTimes(_ timestamp: Int64) {
         let time = UInt64(max(timestamp, 0))
-        for (low, high) in [(0x30, 0x274), (0x40, 0x277), (0x108, 0x276)] {
+        for (low, high) in [(0x40, 0x277), (0x108, 0x276)] {
             base.base.put(UInt32(truncatingIfNeeded: time), at: low)
             base.base.put(UInt8(truncatingIfNeeded: time >> 32), at: high)
         }

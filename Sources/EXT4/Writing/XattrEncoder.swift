@@ -1,16 +1,34 @@
 /// Extended attributes in their two places on disk (kernel documentation, "ext4: Extended Attributes"): behind the
-/// extra fields of the inode as long as there is room, the others sorted in one block.
+/// extra fields of the inode as long as there is room, the others sorted in one block. Values that find no room there
+/// get inodes of their own (the feature ea_inode), the largest ones first.
 struct XattrEncoder {
+    /// The inode that holds a value, and the hash of that.
+    struct ValueInode {
+        let number: InodeNumber
+        let hash: UInt32
+    }
+
     private struct Attribute {
         /// What stands for the namespace.
         let index: UInt8
         /// Without the namespace.
         let name: ArraySlice<UInt8>
         let value: [UInt8]
+        var isOutside = false
+        var inode: ValueInode?
+
+        init(index: UInt8, name: ArraySlice<UInt8>, value: [UInt8]) {
+            self.index = index
+            self.name = name
+            self.value = value
+        }
 
         var entrySize: Int { (16 + name.count + 3) & ~3 }
-        var valueSize: Int { (value.count + 3) & ~3 }
+        var valueSize: Int { isOutside ? 0 : (value.count + 3) & ~3 }
     }
+
+    /// What Linux takes (XATTR_SIZE_MAX).
+    static let maxValueSize = 65536
 
     static let magic: UInt32 = 0xEA02_0000
     static let headerSize = 32
@@ -49,11 +67,24 @@ struct XattrEncoder {
                 inBlock.append(attribute)
             }
         }
-        let blockSize = inBlock.reduce(XattrEncoder.headerSize + 4) { $0 + $1.entrySize + $1.valueSize }
-        guard blockSize <= XattrEncoder.blockSize else {
-            throw EXT4Error(
-                .invalidExtendedAttribute,
-                "The extended attributes take \(blockSize) bytes; one block of 4096 is what this image can give them")
+        var blockSize = inBlock.reduce(XattrEncoder.headerSize + 4) { $0 + $1.entrySize + $1.valueSize }
+        while blockSize > XattrEncoder.blockSize {
+            guard let largest = inBlock.indices.max(by: { inBlock[$0].valueSize < inBlock[$1].valueSize }),
+                inBlock[largest].valueSize > 0
+            else {
+                throw EXT4Error(
+                    .invalidExtendedAttribute,
+                    "The names of the extended attributes take \(blockSize) bytes; they must fit into a block of 4096")
+            }
+            blockSize -= inBlock[largest].valueSize
+            inBlock[largest].isOutside = true
+        }
+    }
+
+    /// Has each value that needs an inode of its own stored by `store`.
+    mutating func placeValues(_ store: ([UInt8]) throws(EXT4Error) -> ValueInode) throws(EXT4Error) {
+        for index in inBlock.indices where inBlock[index].isOutside {
+            inBlock[index].inode = try store(inBlock[index].value)
         }
     }
 
@@ -79,8 +110,8 @@ struct XattrEncoder {
             guard (1...255).contains(name.count), !name.contains(0) else {
                 throw refused("must have a name of 1 to 255 bytes after its namespace, none of them zero")
             }
-            guard attribute.value.count <= blockSize else {
-                throw refused("has a value of \(attribute.value.count) bytes; this image can hold about 4000")
+            guard attribute.value.count <= maxValueSize else {
+                throw refused("has a value of \(attribute.value.count) bytes; Linux takes \(maxValueSize)")
             }
             return Attribute(index: index, name: name, value: attribute.value)
         }
@@ -129,11 +160,12 @@ struct XattrEncoder {
             value -= attribute.valueSize
             target.put(UInt8(attribute.name.count), at: entry)
             target.put(attribute.index, at: entry + 1)
-            target.put(attribute.value.isEmpty ? 0 : UInt16(value - base), at: entry + 2)
+            target.put(attribute.valueSize == 0 ? 0 : UInt16(value - base), at: entry + 2)
+            target.put(attribute.inode?.number.rawValue ?? 0, at: entry + 4)
             target.put(UInt32(attribute.value.count), at: entry + 8)
             target.put(hash(attribute), at: entry + 12)
             target.put(attribute.name, at: entry + 16)
-            target.put(attribute.value, at: value)
+            if !attribute.isOutside { target.put(attribute.value, at: value) }
             entry += attribute.entrySize
         }
     }
@@ -141,7 +173,13 @@ struct XattrEncoder {
     /// Older kernels and tools on x86 hash names as signed characters, newer ones as unsigned and accept the older
     /// result as well: signed is what all of them take.
     private static func hash(_ attribute: Attribute) -> UInt32 {
-        hash(name: attribute.name, value: attribute.value, signed: true)
+        hash(name: attribute.name, value: hashed(attribute.value, attribute.inode?.hash), signed: true)
+    }
+
+    /// What stands for the value in an entry's hash: the value, or where that has an inode of its own, its hash.
+    static func hashed(_ value: [UInt8], _ inodeHash: UInt32?) -> [UInt8] {
+        guard let inodeHash else { return value }
+        return (0..<4).map { UInt8(truncatingIfNeeded: inodeHash >> (8 * $0)) }
     }
 
     static func hash(name: ArraySlice<UInt8>, value: [UInt8], signed: Bool) -> UInt32 {

@@ -95,6 +95,7 @@ struct PullStep {
         var arguments = PullArguments(
             reference: inputs.reference(for: resolution), output: SandboxPaths.image, platform: resolution.platform,
             size: request.size, plainHTTPHosts: request.plainHTTPHosts, caFile: inputs.caFile(for: request))
+        arguments.verity = request.verity
         if let host = try ImageReference(parsing: request.image).registryHost,
             let credentials = try await environment.credentialStore(for: request).credentials(forRegistry: host)
         {
@@ -108,7 +109,14 @@ struct PullStep {
         return DurableCommand(
             key: key,
             arguments: ["/bin/sh", "-c", script, "sh", SandboxPaths.image, SandboxPaths.helper] + arguments.argv,
-            environment: proxyVariables, secrets: secrets)
+            environment: variables, secrets: secrets)
+    }
+
+    /// What the helper reads of its environment.
+    private var variables: [String: String] {
+        var variables = proxyVariables
+        if let date = request.sourceDateEpoch { variables[SourceDateEpoch.variable] = "\(date)" }
+        return variables
     }
 
     private var proxyVariables: [String: String] {

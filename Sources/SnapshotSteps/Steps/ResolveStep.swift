@@ -38,7 +38,8 @@ struct ResolveStep {
         let platform = try Platform(parsing: request.platform)
         let image = try await sources.source(for: reference).resolve(reference, platform: platform)
         let key = SnapshotKey(
-            manifestDigest: image.manifestDigest.description, platform: image.platform.description, size: request.size)
+            manifestDigest: image.manifestDigest.description, platform: image.platform.description, size: request.size,
+            verity: request.verity, sourceDateEpoch: request.sourceDateEpoch)
         let cached = request.ignoresCatalog ? nil : try await environment.catalog.snapshot(forKey: key.hex)
         return Resolution(
             image: image.reference.description, manifestDigest: image.manifestDigest.description,

@@ -25,6 +25,9 @@ struct RunCommand: AsyncParsableCommand {
     @Option(help: "The size of the file system, such as 10GiB. Default: as small as the content allows.")
     var size: String?
 
+    @Flag(help: "Append a dm-verity hash tree; the snapshot's document names its root hash.")
+    var verity = false
+
     @Option(help: "The platform to choose from an index, such as linux/arm64. Default: this machine's.")
     var platform: String?
 
@@ -87,6 +90,19 @@ struct RunCommand: AsyncParsableCommand {
         var request = SnapshotRequest(
             image: reference, platform: wanted, size: try bytes(size, "--size"),
             exportPath: output.map(absolutePath), timeToLive: ttl.seconds)
+        guard (request.size ?? 0) <= PullArguments.largestSize else {
+            throw SnapshotError(
+                .usage,
+                "--size is too large; the largest file system is one of "
+                    + "\(PullArguments.largestSize >> 30)GiB")
+        }
+        request.verity = verity
+        do {
+            request.sourceDateEpoch = try SourceDateEpoch.parse(
+                getenv(SourceDateEpoch.variable).map { String(cString: $0) })
+        } catch {
+            throw SnapshotError(.usage, error.message)
+        }
         request.vcpus = vcpus
         request.memoryBytes = try bytes(memory, "--memory")
         request.diskBytes = try bytes(disk, "--disk")

@@ -7,6 +7,7 @@ actor Images {
 
     private var small: Task<String, any Error>?
     private var large: Task<LargeImage, any Error>?
+    private var kernelDirectory: String?
 
     struct LargeImage: Sendable {
         /// The OCI layout.
@@ -28,6 +29,14 @@ actor Images {
             }
         small = task
         return try await task.value
+    }
+
+    /// Where boot-image keeps the kernel that it downloads.
+    func kernels() throws -> String {
+        if let kernelDirectory { return kernelDirectory }
+        let directory = try makeTemporaryDirectory("kernel")
+        kernelDirectory = directory
+        return directory
     }
 
     /// Three layers of distribution packages and hard cases, over 10,000 entries.
