@@ -19,7 +19,7 @@ struct EntryPath {
         }
         let parts = raw.split(separator: UInt8(ascii: "/")).filter { !$0.elementsEqual([UInt8(ascii: ".")]) }
         guard parts.count <= limits.depth else {
-            throw RootFSError(.limit, "the path is \(parts.count) names deep; the limit is \(limits.depth)")
+            throw RootFSError(exceeding: .depth, "the path is \(parts.count) names deep; the limit is \(limits.depth)")
         }
         for part in parts {
             guard !part.elementsEqual([UInt8(ascii: "."), UInt8(ascii: ".")]) else {
