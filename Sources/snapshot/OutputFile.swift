@@ -38,6 +38,12 @@ struct OutputFile: ~Copyable {
         try retryingInterrupts("truncate \(file.path)") { ftruncate(descriptor, 0) }
     }
 
+    /// Empties the file for another conversion.
+    func reset() throws(FileError) {
+        let descriptor = file.descriptor
+        try retryingInterrupts("truncate \(partial)") { ftruncate(descriptor, 0) }
+    }
+
     /// SHA-256 of the whole file in hexadecimal, holes as zeros, and its size. The disk takes the file meanwhile: both
     /// only read it, and neither needs what the other does.
     func checksumAndSync() throws -> (hex: String, size: UInt64) {
