@@ -86,7 +86,7 @@ extension Digest: Codable {
 }
 
 /// A digest in the making, for bytes that come in pieces.
-package struct DigestHasher {
+package struct DigestHasher: Sendable {
     // Exactly one is there. Two optionals and no enumeration: their state is hashed in place, without a copy.
     private var sha256: SHA256?
     private var sha512: SHA512?

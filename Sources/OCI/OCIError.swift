@@ -37,6 +37,8 @@ package struct OCIError: Error, Sendable, CustomStringConvertible {
         case noMatchingPlatform
         /// A directory that is no OCI layout, or a broken one.
         case invalidLayout
+        /// An archive that is truncated or corrupt, or none at all.
+        case invalidArchive
         /// A credentials file, a certificate file or an option that cannot be used.
         case invalidConfiguration
         /// A file could not be read.
@@ -50,6 +52,8 @@ package struct OCIError: Error, Sendable, CustomStringConvertible {
     package let cause: (any Error)?
     /// Whether the same call may succeed a little later with nothing changed here.
     package let isRetryable: Bool
+    /// The limit that a document is beyond, where it is one that a caller can raise.
+    package internal(set) var exceeded: DocumentLimits.Name?
 
     /// - Parameter retryable: when nil, decided by the code.
     package init(_ code: Code, _ message: String, cause: (any Error)? = nil, retryable: Bool? = nil) {

@@ -61,7 +61,8 @@ package struct Converter: Sendable {
         layers: [Layer], into fileDescriptor: Int32, format: Format
     ) throws(RootFSError) -> ConversionSummary {
         guard layers.count <= limits.layers else {
-            throw RootFSError(.limit, "the image has \(layers.count) layers; the limit is \(limits.layers)")
+            throw RootFSError(
+                exceeding: .layers, "the image has \(layers.count) layers; the limit is \(limits.layers)")
         }
         let writer = try output { () throws(EXT4Error) in
             try ImageWriter(fileDescriptor: fileDescriptor, format: format)

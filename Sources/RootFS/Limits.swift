@@ -2,6 +2,19 @@
 ///
 /// The defaults are far above the largest images in use and far below what harms a machine.
 package struct Limits: Sendable {
+    /// Names a limit to whoever can raise it.
+    package enum Name: Sendable, Hashable, CaseIterable {
+        case decompressedBytes
+        case layers
+        case entries
+        case metadataBytes
+        case depth
+        case extensionBytes
+        case sparseSegments
+        case inflationRatio
+        case hiddenBytes
+    }
+
     /// Bytes of all decompressed layers together.
     package var decompressedBytes: UInt64 = 1 << 40
     /// Layers of an image; overlayfs takes no more than 500 either.
@@ -43,7 +56,8 @@ final class Budget {
         decompressedBytes += UInt64(count)
         guard decompressedBytes <= limits.decompressedBytes else {
             throw RootFSError(
-                .limit, "the layers decompress to more than \(limits.decompressedBytes) bytes, the limit for an image")
+                exceeding: .decompressedBytes,
+                "the layers decompress to more than \(limits.decompressedBytes) bytes, the limit for an image")
         }
     }
 
@@ -52,11 +66,12 @@ final class Budget {
         entries += count
         metadataBytes += bytes
         guard entries <= limits.entries else {
-            throw RootFSError(.limit, "the layers name more than \(limits.entries) paths, the limit for an image")
+            throw RootFSError(
+                exceeding: .entries, "the layers name more than \(limits.entries) paths, the limit for an image")
         }
         guard metadataBytes <= limits.metadataBytes else {
             throw RootFSError(
-                .limit,
+                exceeding: .metadataBytes,
                 "names and attributes take more than \(limits.metadataBytes) bytes, the limit for an image")
         }
     }

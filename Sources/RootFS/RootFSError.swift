@@ -31,6 +31,8 @@ package struct RootFSError: Error, CustomStringConvertible, Sendable {
     /// The entry's path, printable.
     package var entry: String?
     package var cause: (any Error)?
+    /// Which of the limits it is, where more than one of ``Limits`` allows was met.
+    package private(set) var exceeded: Limits.Name?
 
     package init(
         _ code: Code, _ message: String, layer: String? = nil, entry: String? = nil, cause: (any Error)? = nil
@@ -40,6 +42,12 @@ package struct RootFSError: Error, CustomStringConvertible, Sendable {
         self.layer = layer
         self.entry = entry
         self.cause = cause
+    }
+
+    /// More than a limit allows that the caller can raise.
+    init(exceeding limit: Limits.Name, _ message: String) {
+        self.init(.limit, message)
+        exceeded = limit
     }
 
     package var description: String {

@@ -39,7 +39,8 @@ extension SnapshotError {
             case .notFound, .noMatchingPlatform, .invalidLayout: .imageNotFound
             case .unauthorized, .denied: .credentials
             case .unreachable, .timedOut, .tooManyRequests, .serverError: .unavailable
-            case .invalidResponse, .digestMismatch, .sizeMismatch, .tooLarge, .unsupportedMediaType, .invalidManifest:
+            case .invalidResponse, .digestMismatch, .sizeMismatch, .tooLarge, .unsupportedMediaType, .invalidManifest,
+                .invalidArchive:
                 .badImage
             case .ioFailure, .cancelled: .failed
             }

@@ -2,7 +2,8 @@ package import OCI
 
 /// What a run is asked to do: the workflow's input. It is stored, so it holds references to secrets, never secrets.
 package struct SnapshotRequest: Codable, Sendable, Hashable {
-    /// The image as the person wrote it, completed: `docker.io/library/alpine:latest`, `oci:/images/app:1.2`.
+    /// The image as the person wrote it, completed: `docker.io/library/alpine:latest`, `oci:/images/app:1.2`,
+    /// `docker-archive:/images/app.tar`. An archive on standard input is no request: nobody could read it again.
     package var image: String
     package var platform: String
     /// The size of the file system in bytes; nil for as small as the content allows.

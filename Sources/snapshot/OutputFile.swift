@@ -19,7 +19,13 @@ struct OutputFile: ~Copyable {
     /// Appends a dm-verity hash tree to a file system of so many blocks, and cuts off what the file has past its end.
     func appendVerity(key: SnapshotKey, dataBlocks: UInt64) throws(FileError) -> VerityResult {
         let superblock = VeritySuperblock(uuid: key.verityUUID, salt: key.veritySalt, dataBlocks: dataBlocks)
-        return VerityResult(superblock, rootHash: try VerityTree(superblock).write(to: file))
+        return VerityResult(superblock, rootHash: try VerityTree(superblock).write(to: partial.file))
+    }
+
+    /// Empties the file for another conversion.
+    func reset() throws(FileError) {
+        let descriptor = descriptor
+        try retryingInterrupts("truncate \(partial.file.path)") { ftruncate(descriptor, 0) }
     }
 
     /// SHA-256 of the whole file in hexadecimal, holes as zeros, and its size. The disk takes the file meanwhile: both

@@ -10,8 +10,13 @@ extension HelperFailure {
     static func describing(_ error: any Error, output: String) -> (failure: HelperFailure, status: ExitStatus) {
         switch error {
         case let error as OCIError:
+            // Room is missing where an archive from a pipe is kept: beside the output.
+            if let cause = error.cause as? FileError, cause.isOutOfSpace {
+                return describing(errno: cause.errno, message: error.message, output: output)
+            }
+            let message = error.message + advice(error.exceeded?.flag)
             return (
-                HelperFailure(code: error.code.rawValue, message: error.message, isRetryable: error.isRetryable),
+                HelperFailure(code: error.code.rawValue, message: message, isRetryable: error.isRetryable),
                 ExitStatus(error.code)
             )
         case let error as RootFSError:
@@ -19,7 +24,9 @@ extension HelperFailure {
             if let cause = error.cause as? OCIError { return describing(cause, output: output) }
             if let cause = error.cause as? EXT4Error { return describing(cause, output: output) }
             return (
-                HelperFailure(code: "\(error.code)", message: error.description, isRetryable: false),
+                HelperFailure(
+                    code: "\(error.code)", message: error.description + advice(error.exceeded?.flag),
+                    isRetryable: false),
                 error.code == .output ? .failed : .badImage
             )
         case let error as EXT4Error:
@@ -35,6 +42,24 @@ extension HelperFailure {
             return describing(errno: error.errno, message: error.description, output: output)
         default:
             return (HelperFailure(code: "failed", message: "\(error)", isRetryable: false), .failed)
+        }
+    }
+
+    private static func advice(_ flag: String?) -> String {
+        flag.map { "; if the image is to be trusted, raise it with \($0)" } ?? ""
+    }
+
+    /// Whether a conversion failed in a way in which it fails on bytes that are not those of the image.
+    static func mayComeFromDamagedInput(_ error: any Error) -> Bool {
+        switch error {
+        case let error as OCIError: error.code == .digestMismatch || error.code == .sizeMismatch
+        case let error as RootFSError:
+            switch error.code {
+            case .source: error.cause.map { mayComeFromDamagedInput($0) } ?? false
+            case .compression, .archive, .name, .link, .limit, .digest, .unsupported: true
+            case .output: false
+            }
+        default: false
         }
     }
 
@@ -77,7 +102,8 @@ extension ExitStatus {
         case .notFound, .noMatchingPlatform, .invalidLayout: self = .notFound
         case .unauthorized, .denied: self = .credentials
         case .unreachable, .timedOut, .tooManyRequests, .serverError: self = .unavailable
-        case .invalidResponse, .digestMismatch, .sizeMismatch, .tooLarge, .unsupportedMediaType, .invalidManifest:
+        case .invalidResponse, .digestMismatch, .sizeMismatch, .tooLarge, .unsupportedMediaType, .invalidManifest,
+            .invalidArchive:
             self = .badImage
         case .ioFailure, .cancelled: self = .failed
         }

@@ -27,6 +27,10 @@ struct Pull {
     var options = RegistryOptions()
     var credentialsFile: String?
     var removesCredentialsFile = false
+    /// As a person writes them: `HOST=MIRROR[/prefix]`.
+    var mirrors: [String] = []
+    var cacheDirectory: String?
+    var limits = Limits()
     var execution = Execution()
 
     /// The pull failed, and what there was to say about it has been said.
@@ -57,10 +61,17 @@ struct Pull {
 
     private func pull() async throws {
         let reference = try ImageReference(parsing: image)
+        var options = options
+        options.mirrors = try mirrors.map { (text) throws(OCIError) in try RegistryMirror(parsing: text) }
+        let cache = try cacheDirectory.map { (directory) throws(OCIError) in
+            try BlobCache(directory: directory, logger: logger)
+        }
         let credentials = try await credentialStore(for: reference)
-        let sources = ImageSources(options: options, credentials: credentials, logger: logger)
+        let sources = ImageSources(
+            options: options, credentials: credentials, cache: cache,
+            temporaryDirectory: parentDirectory(of: output), logger: logger)
         do {
-            try await pull(reference, from: sources.source(for: reference))
+            try await pull(reference, from: sources)
         } catch {
             await sources.shutdown()
             throw error
@@ -68,7 +79,8 @@ struct Pull {
         await sources.shutdown()
     }
 
-    private func pull(_ reference: ImageReference, from source: any ImageSource) async throws {
+    private func pull(_ reference: ImageReference, from sources: ImageSources) async throws {
+        let source = sources.source(for: reference)
         report.progress(PullProgress(phase: .resolve, bytes: 0, total: 0))
         let resolved = try await source.resolve(reference, platform: platform)
         let key = SnapshotKey(
@@ -79,13 +91,31 @@ struct Pull {
         let file = try OutputFile(path: output)
         let result: PullResult
         do {
-            result = try convert(resolved, key: key, source: source, into: file)
+            result = try convert(resolved, key: key, source: source, sources: sources, into: file)
             try file.publish(sidecar: encode(result))
         } catch {
             file.discard()
             throw error
         }
         try report.result(result)
+    }
+
+    /// Converts; again when it failed on bytes of the cache or a mirror, which have been set aside then.
+    private func convert(
+        _ resolved: ResolvedImage, key: SnapshotKey, source: any ImageSource, sources: ImageSources,
+        into file: borrowing OutputFile
+    ) throws -> PullResult {
+        // Each time at least one layer comes from somewhere else; a cache that is damaged meanwhile is not waited out.
+        for _ in 0...resolved.layers.count {
+            do {
+                return try convert(resolved, key: key, source: source, into: file)
+            } catch {
+                guard HelperFailure.mayComeFromDamagedInput(error), sources.setAsideDoubtful() else { throw error }
+                report.warning("the image is read again, without what the cache or a mirror gave: \(error)")
+                try file.reset()
+            }
+        }
+        return try convert(resolved, key: key, source: source, into: file)
     }
 
     private func convert(
@@ -97,7 +127,8 @@ struct Pull {
         let format = Format(
             uuid: key.uuid, hashSeed: key.hashSeed, timestamp: superblockTime(resolved), size: size)
         let warnings = WarningList(report)
-        var converter = Converter(temporaryDirectory: parentDirectory(of: output), warn: { warnings.add($0) })
+        var converter = Converter(
+            limits: limits, temporaryDirectory: parentDirectory(of: output), warn: { warnings.add($0) })
         converter.execution = execution
         let summary = try converter.convert(layers: layers, into: file.descriptor, format: format)
 

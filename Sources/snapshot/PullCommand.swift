@@ -15,7 +15,11 @@ struct PullCommand: AsyncParsableCommand {
             The image's configuration and the result stand beside it as FILE.json.
             """)
 
-    @Argument(help: "The image: a reference such as ghcr.io/acme/app:1.2, or oci:DIRECTORY[:TAG].")
+    @Argument(
+        help: """
+            The image: a reference such as ghcr.io/acme/app:1.2, oci:DIRECTORY[:TAG], oci-archive:FILE[:TAG], \
+            docker-archive:FILE[:NAME:TAG], or - for an archive of either kind on standard input.
+            """)
     var image: String
 
     @Option(name: .shortAndLong, help: "The ext4 file to write.")
@@ -38,6 +42,8 @@ struct PullCommand: AsyncParsableCommand {
     @Option(help: "A PEM file of certificates to trust besides the system's.")
     var caFile: String?
 
+    @OptionGroup var inputs: InputOptions
+
     @Option(help: "How to report: auto, plain, json or none.")
     var progress: ProgressMode = .auto
 
@@ -49,11 +55,12 @@ struct PullCommand: AsyncParsableCommand {
     @Option(help: .hidden)
     var threads: Int?
 
+    @OptionGroup(title: "Limits, each a refusal that names its flag") var limits: LimitOptions
+
     @MainActor
     func run() async throws {
         let report = Reporter(mode: progress)
-        var logger = Logger(label: "snapshot", factory: { StreamLogHandler.standardError(label: $0) })
-        logger.logLevel = .error
+        let logger = Logger(label: "snapshot", factory: { _ in WarningHandler(report) })
         var pull = Pull(
             image: image, output: output, size: format.size?.bytes, platform: platform.platform, report: report,
             logger: logger)
@@ -61,6 +68,10 @@ struct PullCommand: AsyncParsableCommand {
         pull.sourceDateEpoch = try format.sourceDateEpoch()
         pull.options.plainHTTPHosts = Set(plainHTTPHosts)
         pull.options.caFile = caFile
+        pull.options.documents = limits.documents
+        pull.limits = limits.limits
+        pull.mirrors = inputs.mirrors
+        pull.cacheDirectory = inputs.cache
         pull.options.proxyEnvironment = environment()
         pull.options.userAgent = Version.userAgent
         pull.credentialsFile = credsFile

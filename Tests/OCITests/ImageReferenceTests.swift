@@ -32,6 +32,12 @@ struct ImageReferenceTests {
             ("oci:dir@\(digest)", "oci:dir@\(digest)"),
             ("oci:dir:v1@\(digest)", "oci:dir:v1@\(digest)"),
             ("oci:user@host/dir", "oci:user@host/dir"),
+            ("oci-archive:/images/app.tar", "oci-archive:/images/app.tar"),
+            ("oci-archive:app.tar:1.2@\(digest)", "oci-archive:app.tar:1.2@\(digest)"),
+            ("docker-archive:app.tar", "docker-archive:app.tar"),
+            ("docker-archive:app.tar:acme/app:1.2", "docker-archive:app.tar:acme/app:1.2"),
+            ("docker-archive:app.tar@\(digest)", "docker-archive:app.tar@\(digest)"),
+            ("-", "-"),
         ])
     func normalisation(written: String, full: String) throws {
         let reference = try ImageReference(parsing: written)
@@ -50,7 +56,9 @@ struct ImageReferenceTests {
             ("a//b", "lower case letters"), ("ghcr.io/", "lower case letters"), ("a..b/c", "host"),
             ("ghcr.io/a..b", "lower case letters"), ("ghcr.io/a___b", "lower case letters"),
             ("-a", "lower case letters"),
-            ("https://ghcr.io/acme/app", "without https://"), ("docker-archive:app.tar", "docker-archive:"),
+            ("https://ghcr.io/acme/app", "without https://"), ("dir:app", "docker-archive:FILE"),
+            ("docker-archive:", "docker-archive:FILE"), ("oci-archive:app.tar:", "oci-archive:FILE"),
+            ("--", "lower case"),
             ("host:99999/app", "host"), ("al pine", "lower case letters"), ("a\u{1b}[31m", "control"),
             ("oci:", "oci:DIR"), ("oci:dir:", "oci:DIR"), ("oci:dir@sha256:12", "64"),
             (String(repeating: "ab", count: 32), "image id"), ("x/" + String(repeating: "a", count: 260), "255"),
@@ -84,7 +92,8 @@ struct ImageReferenceTests {
     func roundTrips() {
         var generator = SplitMix(state: 4711)
         let parts = [
-            "a", "b1", ".", "/", ":", "@", "-", "_", "oci:", "docker://", "localhost", "[::1]", "5000", "A", "é", " ",
+            "a", "b1", ".", "/", ":", "@", "-", "_", "oci:", "oci-archive:", "docker-archive:", "docker://",
+            "localhost", "[::1]", "5000", "A", "é", " ",
             Self.digest,
         ]
         var readable = 0
@@ -124,6 +133,10 @@ struct ImageReferenceTests {
         let layout = try ImageReference(parsing: "oci:dir").pinned(to: digest)
         #expect(layout.description == "oci:dir@\(digest)")
         #expect(layout.registryHost == nil)
+        let archive = try ImageReference(parsing: "docker-archive:app.tar:acme/app:1").pinned(to: digest)
+        #expect(archive.description == "docker-archive:app.tar:acme/app:1@\(digest)")
+        #expect(archive.digest == digest && archive.tag == "acme/app:1")
+        #expect(try ImageReference(parsing: "-").pinned(to: digest).digest == nil)
     }
 }
 

@@ -138,6 +138,43 @@ struct LayoutTests {
     }
 
     @Test(
+        "a layer of zstd:chunked is one of zstd, and layers that name other places to get them from are not asked there"
+    )
+    func chunkedAndURLs() async throws {
+        let image = try image(1, layers: 1)
+        var entry = try #require(try object(image.layers[0]) as? [String: Any])
+        entry["mediaType"] = MediaType.ociLayerZstd.rawValue
+        entry["annotations"] = ["io.github.containers.zstd-chunked.manifest-position": "1:2:3:1"]
+        entry["urls"] = ["http://127.0.0.1:1/layer"]
+        let manifest = try layout.add(
+            blob: json(["schemaVersion": 2, "config": try object(image.config), "layers": [entry]]),
+            type: .ociManifest)
+        try layout.writeIndex([manifest])
+        let resolved = try await resolve()
+        #expect(resolved.layers.map(\.compression) == [.zstd])
+        #expect(try await readAll(try source().openLayer(resolved.layers[0].descriptor)).count == 5000)
+    }
+
+    @Test("documents beyond their limits are refused, which can be raised")
+    func documentLimits() async throws {
+        let image = try image(1)
+        try layout.writeIndex([image.manifest])
+        var limits = DocumentLimits()
+        for (name, path) in [
+            (DocumentLimits.Name.configBytes, \DocumentLimits.configBytes), (.manifestBytes, \.manifestBytes),
+        ] {
+            limits[keyPath: path] = 100
+            let source = LayoutSource(directory: directory, limits: limits, logger: Logger(label: "test"))
+            let error = await failure {
+                try await source.resolve(ImageReference(parsing: "oci:\(directory)"), platform: amd64)
+            }
+            #expect(error?.code == .tooLarge)
+            #expect(error?.exceeded == name)
+            limits = DocumentLimits()
+        }
+    }
+
+    @Test(
         "layers that cannot be used are refused by number and type",
         arguments: [
             ("application/vnd.docker.image.rootfs.foreign.diff.tar.gzip", "foreign"),

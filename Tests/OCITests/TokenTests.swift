@@ -118,6 +118,45 @@ struct TokenTests {
         }
     }
 
+    @Test("a token that expires in the middle of a layer is renewed for the rest of it")
+    func expiryInTransfer() async throws {
+        let registry = try TokenRegistry()
+        let bytes = noise(6000, seed: 2)
+        let layer = registry.registry.image.layers[1]
+        let breaks = Mutex(true)
+        let handler: ScriptedServer.Handler = { request in
+            let answer = registry.handle(request)
+            guard request.path.hasSuffix("\(layer.digest)"), request.headers["authorization"] != nil,
+                breaks.withLock({ breaks in
+                    defer { breaks = false }
+                    return breaks
+                })
+            else { return answer }
+            registry.revokeAll()
+            return [.send([ScriptedServer.Action].head(200, [:], length: bytes.count) + bytes.prefix(4000)), .cut]
+        }
+        try await withServer(handler) { server in
+            try await withSources { sources in
+                let source = sources.source(for: try ImageReference(parsing: "\(server.host)/acme/app:v1"))
+                #expect(try await readAll(try source.openLayer(layer)) == bytes)
+            }
+            let asked = server.requests(to: "/v2/acme/app/blobs/\(layer.digest)")
+            #expect(
+                asked.map { $0.headers["authorization"] } == [
+                    nil, "Bearer token-1", "Bearer token-1", "Bearer token-2",
+                ])
+        }
+    }
+
+    @Test("a challenge without a scope is answered with the one of this repository")
+    func defaultScope() async throws {
+        let registry = try TokenRegistry(challenge: #"Bearer realm="http://{host}/token""#)
+        try await withServer(registry.handle) { server in
+            try await withSources { sources in _ = try await sources.resolve("\(server.host)/acme/app:v1") }
+            #expect(server.requests(to: "/token").map(\.query) == ["scope=repository%3Aacme%2Fapp%3Apull"])
+        }
+    }
+
     @Test("many transfers that need a token at the same time share one")
     func shared() async throws {
         let registry = try TokenRegistry()

@@ -15,6 +15,8 @@ struct RefusalTests {
         let error = try refusal(
             layers.enumerated().map { Layer($0.element, name: "layer-\($0.offset)") }, limits: limits)
         #expect(error?.code == code, "\(String(describing: error))", sourceLocation: sourceLocation)
+        // Of each limit a caller must be able to say which flag raises it.
+        if code == .limit { #expect(error?.exceeded != nil, sourceLocation: sourceLocation) }
         let isNamed = text.isEmpty || error?.message.contains(text) == true
         #expect(isNamed, "\(String(describing: error))", sourceLocation: sourceLocation)
         #expect(error?.layer == "layer-\(layers.count - 1)", sourceLocation: sourceLocation)
@@ -242,7 +244,7 @@ struct RefusalTests {
         try expect(.limit, "3 segments", entry: "f", limits: limits { $0.sparseSegments = 3 }, [sparse])
         let error = try refusal(
             [Layer(data), Layer(TarBuilder.archive([.mark(".wh.f")]))], limits: limits { $0.hiddenBytes = 4000 })
-        #expect(error?.code == .limit && error?.entry == "f")
+        #expect(error?.code == .limit && error?.entry == "f" && error?.exceeded == .hiddenBytes)
         let endless = TarBuilder.archive { tar in
             for index in 0..<40 {
                 tar.pax([("SCHILY.xattr.user.\(index)", "0123456789012345678901234567890")], type: "g")
@@ -272,6 +274,7 @@ struct RefusalTests {
         }
         let error = try refusal([layer, layer, layer], limits: limits)
         #expect(error?.code == .limit && error?.message.contains("3 layers") == true)
+        #expect(error?.exceeded == .layers)
     }
 
     @Test("symlinks that lengthen every path cannot make endless work, nor a tree that is too deep")

@@ -22,11 +22,14 @@ final class BlobPipe: Sendable {
     }
 
     private let window: Int
-    private let monitor = Monitor(State())
+    private let monitor: Monitor<State>
 
-    /// - Parameter window: bytes that may wait; one piece more than that may come in.
-    init(window: Int) {
+    /// - Parameters:
+    ///   - window: bytes that may wait; one piece more than that may come in.
+    ///   - received: the offset at which the transfer begins.
+    init(window: Int, received: Int64 = 0) {
         self.window = max(1, window)
+        monitor = Monitor(State(received: received))
     }
 
     // MARK: The transfer's side

@@ -1,5 +1,5 @@
 /// Counts and hashes the bytes of a blob as they pass, and knows at the end whether they are the right ones.
-struct BlobVerifier {
+struct BlobVerifier: Sendable {
     private let descriptor: Descriptor
     /// What the blob is, for messages: `layer sha256:… of ghcr.io/acme/app`.
     private let name: String

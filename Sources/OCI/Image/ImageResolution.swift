@@ -3,7 +3,7 @@ internal import Logging
 /// Reads the documents of one repository or layout, verified against their descriptors.
 protocol DocumentStore: Sendable {
     func manifest(_ descriptor: Descriptor) async throws(OCIError) -> ManifestDocument
-    /// At most `ImageConfigDocument.sizeLimit` bytes.
+    /// At most as many bytes as ``DocumentLimits`` allow.
     func config(_ descriptor: Descriptor) async throws(OCIError) -> [UInt8]
 }
 
@@ -22,8 +22,8 @@ struct ImageResolution<Store: DocumentStore>: Sendable {
     func resolve(_ document: ManifestDocument, announced: Platform? = nil) async throws(OCIError) -> ResolvedImage {
         switch try document.content(named: name) {
         case .manifest(let config, let layers):
-            return try await image(
-                manifest: document, indexDigest: nil, announced: announced, config: config, layers: layers)
+            return try await resolve(
+                manifestDigest: document.digest, announced: announced, config: config, layers: layers)
         case .index(let entries):
             return try await resolve(entries: entries, indexDigest: document.digest, depth: 1)
         }
@@ -35,9 +35,9 @@ struct ImageResolution<Store: DocumentStore>: Sendable {
         let document = try await store.manifest(choice)
         switch try document.content(named: name) {
         case .manifest(let config, let layers):
-            return try await image(
-                manifest: document, indexDigest: indexDigest, announced: choice.platform, config: config, layers: layers
-            )
+            return try await resolve(
+                manifestDigest: document.digest, indexDigest: indexDigest, announced: choice.platform, config: config,
+                layers: layers)
         case .index(let nested):
             guard depth < Self.deepestIndex else {
                 throw OCIError(.invalidManifest, "\(name): indexes are nested more than \(Self.deepestIndex) deep")
@@ -46,8 +46,12 @@ struct ImageResolution<Store: DocumentStore>: Sendable {
         }
     }
 
-    private func image(
-        manifest: ManifestDocument, indexDigest: Digest?, announced: Platform?, config: Descriptor, layers: [Descriptor]
+    /// What a manifest with these parts is.
+    ///
+    /// - Parameter announced: the platform that an index gave.
+    func resolve(
+        manifestDigest: Digest, indexDigest: Digest? = nil, announced: Platform? = nil, config: Descriptor,
+        layers: [Descriptor]
     ) async throws(OCIError) -> ResolvedImage {
         guard config.mediaType.isImageConfig else {
             throw OCIError(
@@ -68,8 +72,8 @@ struct ImageResolution<Store: DocumentStore>: Sendable {
                 "\(name): the manifest has \(layers.count) layers, but the config names \(rootfs.diffIDs.count)")
         }
         return ResolvedImage(
-            reference: reference.pinned(to: manifest.digest),
-            manifestDigest: manifest.digest,
+            reference: reference.pinned(to: manifestDigest),
+            manifestDigest: manifestDigest,
             indexDigest: indexDigest,
             platform: try effectivePlatform(announced: announced, stated: document.platform),
             config: config,

@@ -3,9 +3,6 @@ internal import FoundationEssentials
 /// An image manifest, an image index or a Docker manifest list as it was read: bytes, digest, and the type that the
 /// registry or the descriptor gave it.
 struct ManifestDocument: Sendable {
-    /// Larger manifests are refused; registries have the same limit.
-    static let sizeLimit = 4 << 20
-
     let bytes: [UInt8]
     let digest: Digest
     let declaredType: MediaType?
@@ -97,9 +94,6 @@ struct ImageConfigDocument: Decodable, Sendable {
             case diffIDs = "diff_ids"
         }
     }
-
-    /// Larger configs are refused.
-    static let sizeLimit = 8 << 20
 
     var created: String?
     var os: String?

@@ -1,5 +1,6 @@
 extension ImageReference {
-    /// Parses a reference with an optional transport: `docker://` (also meant when there is none) or `oci:`.
+    /// Parses a reference with an optional transport: `docker://` (also meant when there is none), `oci:`,
+    /// `oci-archive:` or `docker-archive:`; or `-`.
     ///
     /// Grammar and defaults as in the reference package of the distribution project: a first component without a dot,
     /// a port and other than `localhost` is no host; no host means Docker Hub, where a single name stands below
@@ -12,6 +13,10 @@ extension ImageReference {
             throw OCIError(
                 .invalidReference, "\(excerpt(text)) is no image reference: it is too long or has control characters")
         }
+        if text == "-" {
+            self.init(.standardInput)
+            return
+        }
         let shown = Self.withoutPassword(text)
         switch Self.transportPrefix(of: text) {
         case nil:
@@ -19,15 +24,26 @@ extension ImageReference {
         case "docker://":
             try self.init(registryName: text.dropFirst("docker://".count), whole: shown)
         case "oci:":
-            try self.init(layoutName: text.dropFirst("oci:".count), whole: shown)
+            let (directory, tag, digest) = try Self.localName(
+                text.dropFirst("oci:".count), whole: shown, usage: "oci:DIR, oci:DIR:tag or oci:DIR@digest")
+            self.init(.layout(directory: directory, tag: tag, digest: digest))
+        case "oci-archive:":
+            let (file, tag, digest) = try Self.localName(
+                text.dropFirst("oci-archive:".count), whole: shown, usage: "oci-archive:FILE or oci-archive:FILE:tag")
+            self.init(.archive(.oci, file: file, tag: tag, digest: digest))
+        case "docker-archive:":
+            let (file, tag, digest) = try Self.localName(
+                text.dropFirst("docker-archive:".count), whole: shown,
+                usage: "docker-archive:FILE or docker-archive:FILE:name:tag")
+            self.init(.archive(.docker, file: file, tag: tag, digest: digest))
         case let other?:
             let scheme = other.hasPrefix("http")
             throw OCIError(
                 .invalidReference,
                 scheme
                     ? "\(excerpt(shown)) is a URL: write the image without \(other), as ghcr.io/acme/app:1.2"
-                    : "the transport \(other) is not supported: use docker:// or oci:DIR "
-                        + "(skopeo copy \(printable(shown)) oci:DIR:TAG makes the latter)")
+                    : "the transport \(other) is not supported: use docker://, oci:DIR, oci-archive:FILE or "
+                        + "docker-archive:FILE (skopeo copy \(printable(shown)) oci:DIR:TAG makes the second)")
         }
     }
 
@@ -126,7 +142,7 @@ extension ImageReference {
     }
 
     /// `[a-z0-9]+` runs, separated by one dot, one or two underscores, or any number of dashes.
-    private static func isPathComponent(_ component: Substring) -> Bool {
+    static func isPathComponent(_ component: Substring) -> Bool {
         var separator: [UInt8] = []
         var isFirst = true
         for byte in component.utf8 {
@@ -148,7 +164,7 @@ extension ImageReference {
     }
 
     /// A DNS name, an IPv4 address or a bracketed IPv6 address, each with an optional port.
-    private static func isHost(_ host: String) -> Bool {
+    static func isHost(_ host: String) -> Bool {
         var name = host[...]
         if name.first == "[" {
             guard let end = name.firstIndex(of: "]") else { return false }
@@ -175,10 +191,12 @@ extension ImageReference {
         return UInt16(text).map { $0 > 0 } ?? false
     }
 
-    // MARK: Layout
+    // MARK: Layouts and archives
 
-    /// `DIR[:tag][@digest]`: the directory ends at the first colon, so it cannot contain one; tags of a layout may.
-    private init(layoutName name: Substring, whole: String) throws(OCIError) {
+    /// `PATH[:tag][@digest]`: the path ends at the first colon, so it cannot contain one; tags of a layout may.
+    private static func localName(
+        _ name: Substring, whole: String, usage: String
+    ) throws(OCIError) -> (path: String, tag: String?, digest: Digest?) {
         var rest = name
         var digest: Digest?
         if let at = rest.lastIndex(of: "@") {
@@ -198,10 +216,8 @@ extension ImageReference {
             rest = rest[..<colon]
         }
         guard !rest.isEmpty, tag?.isEmpty != true else {
-            throw OCIError(
-                .invalidReference,
-                "\(excerpt(whole)) is no image reference: write oci:DIR, oci:DIR:tag or oci:DIR@digest")
+            throw OCIError(.invalidReference, "\(excerpt(whole)) is no image reference: write \(usage)")
         }
-        self.init(.layout(directory: String(rest), tag: tag, digest: digest))
+        return (String(rest), tag, digest)
     }
 }

@@ -1,7 +1,8 @@
 /// The name of an image as people write it, with everything that is usually left out filled in.
 ///
 /// `description` is the full name and parses back to the same value:
-/// `docker.io/library/alpine:latest`, `ghcr.io/acme/app:1.2@sha256:…`, `oci:/images/app:1.2`.
+/// `docker.io/library/alpine:latest`, `ghcr.io/acme/app:1.2@sha256:…`, `oci:/images/app:1.2`,
+/// `docker-archive:app.tar:acme/app:1.2`, `-`.
 package struct ImageReference: Hashable, Sendable, CustomStringConvertible {
     package enum Transport: Hashable, Sendable {
         /// A registry that speaks the OCI distribution specification. `host` may carry a port. At least one of tag
@@ -9,6 +10,19 @@ package struct ImageReference: Hashable, Sendable, CustomStringConvertible {
         case registry(host: String, repository: String, tag: String?, digest: Digest?)
         /// An OCI image layout directory. Without tag and digest it must hold exactly one image.
         case layout(directory: String, tag: String?, digest: Digest?)
+        /// A tar archive. `tag` is a whole name (`acme/app:1.2`) where the format is Docker's. Without tag and digest it
+        /// must hold exactly one image.
+        case archive(ArchiveFormat, file: String, tag: String?, digest: Digest?)
+        /// A tar archive of either format on standard input, with exactly one image. It can be read once.
+        case standardInput
+    }
+
+    /// What an archive is written by.
+    package enum ArchiveFormat: String, Hashable, Sendable {
+        /// An OCI image layout, as it stands in a directory.
+        case oci = "oci-archive"
+        /// What `docker save` writes.
+        case docker = "docker-archive"
     }
 
     package let transport: Transport
@@ -22,10 +36,14 @@ package struct ImageReference: Hashable, Sendable, CustomStringConvertible {
             ImageReference(.registry(host: host, repository: repository, tag: tag, digest: digest))
         case .layout(let directory, let tag, _):
             ImageReference(.layout(directory: directory, tag: tag, digest: digest))
+        case .archive(let format, let file, let tag, _):
+            ImageReference(.archive(format, file: file, tag: tag, digest: digest))
+        case .standardInput:
+            self
         }
     }
 
-    /// The registry's host with its port, nil for a layout. Docker Hub is `docker.io`.
+    /// The registry's host with its port, nil for a layout or an archive. Docker Hub is `docker.io`.
     package var registryHost: String? {
         guard case .registry(let host, _, _, _) = transport else { return nil }
         return host
@@ -34,14 +52,16 @@ package struct ImageReference: Hashable, Sendable, CustomStringConvertible {
     /// The digest that the reference is pinned to, when it is.
     package var digest: Digest? {
         switch transport {
-        case .registry(_, _, _, let digest), .layout(_, _, let digest): digest
+        case .registry(_, _, _, let digest), .layout(_, _, let digest), .archive(_, _, _, let digest): digest
+        case .standardInput: nil
         }
     }
 
     /// The tag, when there is one.
     package var tag: String? {
         switch transport {
-        case .registry(_, _, let tag, _), .layout(_, let tag, _): tag
+        case .registry(_, _, let tag, _), .layout(_, let tag, _), .archive(_, _, let tag, _): tag
+        case .standardInput: nil
         }
     }
 
@@ -53,6 +73,10 @@ package struct ImageReference: Hashable, Sendable, CustomStringConvertible {
             return Self.transportPrefix(of: name) == nil ? name : "docker://\(name)"
         case .layout(let directory, let tag, let digest):
             return "oci:\(directory)" + Self.suffix(tag: tag, digest: digest)
+        case .archive(let format, let file, let tag, let digest):
+            return "\(format.rawValue):\(file)" + Self.suffix(tag: tag, digest: digest)
+        case .standardInput:
+            return "-"
         }
     }
 

@@ -13,16 +13,21 @@ final class RegistryBlobReader: BlobReader {
     private let deadline: ContinuousClock.Instant
     private let state: Mutex<State>
 
-    init(_ descriptor: Descriptor, repository: RegistryRepository) {
+    /// - Parameter verifier: what it has seen of the blob is not transferred again; nil for the whole blob.
+    init(_ descriptor: Descriptor, repository: RegistryRepository, continuing verifier: BlobVerifier? = nil) {
         name = "blob \(descriptor.digest) of \(repository.name)"
-        let pipe = BlobPipe(window: repository.options.blobWindow)
+        let verifier = verifier ?? BlobVerifier(descriptor, name: name)
+        let pipe = BlobPipe(window: repository.options.blobWindow, received: verifier.count)
         self.pipe = pipe
         // The transfer keeps its own deadline; the reader's is later, so that it hears what the transfer has to say.
         deadline = .now + repository.options.timeouts.blob + .seconds(30)
-        state = Mutex(State(verifier: BlobVerifier(descriptor, name: name)))
+        state = Mutex(State(verifier: verifier))
         let download = BlobTransfer(descriptor, name: name, repository: repository, pipe: pipe)
         transfer = Task { await download.run() }
     }
+
+    /// What was read so far: another reader can go on from there.
+    var progress: BlobVerifier { state.withLock { $0.verifier } }
 
     deinit {
         close()

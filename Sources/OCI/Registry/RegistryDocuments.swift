@@ -39,13 +39,15 @@ struct RegistryDocuments: DocumentStore {
         accept.add(name: "accept", value: Self.manifestTypes.map(\.rawValue).joined(separator: ", "))
         let headers = accept
         let repository = repository
-        let (bytes, type, stated) = try await repository.retrying(what) { () async throws(RequestFailure) in
+        let limit = repository.options.documents.manifestBytes
+        let (bytes, type, stated) = try await repository.retrying(what, limit: .manifestBytes) {
+            () async throws(RequestFailure) in
             try await withDeadline(repository.options.timeouts.document, what) {
                 () async throws(RequestFailure) -> ([UInt8], MediaType?, String?) in
                 let answer = try await repository.get("manifests/\(selector.text)", headers: headers, what: what) {
                     manifestFailure($0, selector, what)
                 }
-                let bytes = try await answer.document(limit: ManifestDocument.sizeLimit, what: what)
+                let bytes = try await answer.document(limit: limit, what: what)
                 let headers = answer.response.headers
                 return (
                     bytes, headers.first(name: "content-type").flatMap { MediaType(header: $0) },
@@ -85,19 +87,19 @@ struct RegistryDocuments: DocumentStore {
 
     func config(_ descriptor: Descriptor) async throws(OCIError) -> [UInt8] {
         let what = "config \(descriptor.digest) of \(repository.name)"
-        guard descriptor.size <= Int64(ImageConfigDocument.sizeLimit) else {
-            throw OCIError(
-                .tooLarge,
-                "\(what) has \(descriptor.size) bytes; at most \(ImageConfigDocument.sizeLimit) are read")
+        let limit = repository.options.documents.configBytes
+        guard descriptor.size <= Int64(limit) else {
+            throw OCIError(.tooLarge, "\(what) has \(descriptor.size) bytes; at most \(limit) are read")
+                .exceeding(.configBytes)
         }
         let repository = repository
-        let bytes = try await repository.retrying(what) { () async throws(RequestFailure) in
+        let bytes = try await repository.retrying(what, limit: .configBytes) { () async throws(RequestFailure) in
             try await withDeadline(repository.options.timeouts.document, what) {
                 () async throws(RequestFailure) -> [UInt8] in
                 let answer = try await repository.get("blobs/\(descriptor.digest)", what: what) {
                     $0.failure(what, host: repository.host)
                 }
-                return try await answer.document(limit: ImageConfigDocument.sizeLimit, what: what)
+                return try await answer.document(limit: limit, what: what)
             }
         }
         try BlobVerifier.verify(bytes, descriptor, name: what)

@@ -4,6 +4,8 @@ package struct RegistryOptions: Sendable {
     package var plainHTTPHosts: Set<String> = []
     /// Hosts that are spoken to with TLS although they are loopback hosts.
     package var tlsHosts: Set<String> = []
+    /// Registries that are asked before another one, in order.
+    package var mirrors: [RegistryMirror] = []
     /// A PEM file of certificates that are trusted besides the system's.
     package var caFile: String?
     /// `https_proxy`, `http_proxy`, `no_proxy` and so on are read from here; nil means no proxy at all.
@@ -11,6 +13,7 @@ package struct RegistryOptions: Sendable {
     package var userAgent = "snapwf"
     package var timeouts = RegistryTimeouts()
     package var retries = RetryPolicy()
+    package var documents = DocumentLimits()
     /// Bytes of a blob that may wait in memory for its reader.
     package var blobWindow = 4 << 20
 

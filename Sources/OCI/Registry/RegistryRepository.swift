@@ -46,8 +46,10 @@ struct RegistryRepository: Sendable {
     }
 
     /// Repeats `attempt` as the policy allows, with growing waits.
+    ///
+    /// - Parameter limit: whose it is when the document is too large.
     func retrying<Value: Sendable>(
-        _ what: String, _ attempt: () async throws(RequestFailure) -> Value
+        _ what: String, limit: DocumentLimits.Name, _ attempt: () async throws(RequestFailure) -> Value
     ) async throws(OCIError) -> Value {
         var failures = 0
         while true {
@@ -56,7 +58,7 @@ struct RegistryRepository: Sendable {
             } catch {
                 failures += 1
                 guard await waitToRetry(what, failures: failures, failure: error) else {
-                    throw final(error.error, failures: failures)
+                    throw final(error.error, failures: failures).exceeding(limit)
                 }
             }
         }

@@ -39,7 +39,9 @@ final class LayerStream {
         try budget.spend(decompressedBytes: bytes.count)
         let ratio = max(1, budget.limits.inflationRatio)
         if decompressedBytes > Self.ratioMatters, decompressedBytes / ratio > compressedBytes {
-            throw RootFSError(.limit, "the data inflates to more than \(ratio) times its size, which is the limit")
+            throw RootFSError(
+                exceeding: .inflationRatio,
+                "the data inflates to more than \(ratio) times its size, which is the limit")
         }
         window = bytes
         return true

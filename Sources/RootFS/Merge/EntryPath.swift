@@ -19,7 +19,7 @@ struct EntryPath {
         }
         let parts = Self.parts(raw)
         guard parts.count <= limits.depth else {
-            throw RootFSError(.limit, "the path is \(parts.count) names deep; the limit is \(limits.depth)")
+            throw RootFSError(exceeding: .depth, "the path is \(parts.count) names deep; the limit is \(limits.depth)")
         }
         for part in parts {
             guard !Self.isParent(part) else {

@@ -31,7 +31,7 @@ final class HiddenPayloads {
     func hold(_ map: SparseMap, of reader: TarReader) throws(RootFSError) -> Held {
         guard map.stored <= limit, end <= limit - map.stored else {
             throw RootFSError(
-                .limit,
+                exceeding: .hiddenBytes,
                 "files that upper layers hide have more than \(limit) bytes, the limit for what is kept aside while "
                     + "a layer is read")
         }

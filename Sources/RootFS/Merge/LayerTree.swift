@@ -154,7 +154,8 @@ final class LayerTree {
     private func add(_ name: ArraySlice<UInt8>, to parent: Paths.NodeID) throws(RootFSError) -> Paths.NodeID {
         let depth = paths[parent].depth + 1
         guard depth <= budget.limits.depth else {
-            throw RootFSError(.limit, "the path is more than \(budget.limits.depth) names deep, the limit")
+            throw RootFSError(
+                exceeding: .depth, "the path is more than \(budget.limits.depth) names deep, the limit")
         }
         try budget.spend(metadataBytes: name.count)
         let isBookkeeping = depth == 1 && name.starts(with: Whiteout.metadataPrefix)

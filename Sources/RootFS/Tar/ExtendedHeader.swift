@@ -110,7 +110,9 @@ struct ExtendedHeader {
         default: break
         }
         guard sparse.numbers.count / 2 <= limits.sparseSegments else {
-            throw RootFSError(.limit, "the sparse map has more than \(limits.sparseSegments) segments, the limit")
+            throw RootFSError(
+                exceeding: .sparseSegments,
+                "the sparse map has more than \(limits.sparseSegments) segments, the limit")
         }
         self.sparse = sparse
     }

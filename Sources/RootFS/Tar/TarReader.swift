@@ -106,7 +106,8 @@ final class TarReader {
         let size = try block.magnitude(124..<136, "size")
         guard size <= UInt64(clamping: limits.extensionBytes) else {
             throw RootFSError(
-                .limit, "an extension header has \(size) bytes; the limit is \(limits.extensionBytes)")
+                exceeding: .extensionBytes,
+                "an extension header has \(size) bytes; the limit is \(limits.extensionBytes)")
         }
         expect(size)
         var body: [UInt8] = []
@@ -127,7 +128,8 @@ final class TarReader {
         }
         guard global.retainedBytes <= limits.extensionBytes else {
             throw RootFSError(
-                .limit, "the global PAX headers hold more than \(limits.extensionBytes) bytes, the limit")
+                exceeding: .extensionBytes,
+                "the global PAX headers hold more than \(limits.extensionBytes) bytes, the limit")
         }
     }
 
@@ -330,6 +332,8 @@ final class TarReader {
     }
 
     private func tooManySegments() -> RootFSError {
-        RootFSError(.limit, "the sparse map has more than \(limits.sparseSegments) segments, the limit")
+        RootFSError(
+            exceeding: .sparseSegments,
+            "the sparse map has more than \(limits.sparseSegments) segments, the limit")
     }
 }

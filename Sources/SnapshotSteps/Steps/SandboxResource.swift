@@ -100,22 +100,26 @@ extension SandboxHandle {
     }
 }
 
-/// What of this host a sandbox must see: the layout of an `oci:` reference, a file of certificates.
+/// What of this host a sandbox must see: the layout or the archive of a reference that names one, a file of certificates.
 struct SandboxInputs {
-    private static let layout = "/input/image"
+    private static let image = "/input/image"
     private static let certificates = "/input/ca.pem"
 
     let list: [ReadOnlyInput]
-    /// The image as the helper is told, pinned by digest.
-    private let layoutDirectory: String?
+    /// How a reference to what the sandbox sees begins; nil when the helper asks a registry.
+    private let transport: String?
 
     init(_ request: SnapshotRequest) throws {
         var list: [ReadOnlyInput] = []
-        if case .layout(let directory, _, _) = try ImageReference(parsing: request.image).transport {
-            layoutDirectory = directory
-            list.append(ReadOnlyInput(hostPath: directory, guestPath: Self.layout))
-        } else {
-            layoutDirectory = nil
+        switch try ImageReference(parsing: request.image).transport {
+        case .layout(let directory, _, _):
+            transport = "oci"
+            list.append(ReadOnlyInput(hostPath: directory, guestPath: Self.image))
+        case .archive(let format, let file, _, _):
+            transport = format.rawValue
+            list.append(ReadOnlyInput(hostPath: file, guestPath: Self.image))
+        case .registry, .standardInput:
+            transport = nil
         }
         if let caFile = request.caFile {
             list.append(ReadOnlyInput(hostPath: caFile, guestPath: Self.certificates))
@@ -123,8 +127,9 @@ struct SandboxInputs {
         self.list = list
     }
 
+    /// The image as the helper is told, pinned by digest.
     func reference(for resolution: Resolution) -> String {
-        layoutDirectory == nil ? resolution.image : "oci:\(Self.layout)@\(resolution.manifestDigest)"
+        transport.map { "\($0):\(Self.image)@\(resolution.manifestDigest)" } ?? resolution.image
     }
 
     func caFile(for request: SnapshotRequest) -> String? {

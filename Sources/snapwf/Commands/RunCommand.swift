@@ -16,7 +16,11 @@ struct RunCommand: AsyncParsableCommand {
             after an interruption it goes on with it.
             """)
 
-    @Argument(help: "The image: a reference such as ghcr.io/acme/app:1.2, or oci:DIRECTORY[:TAG].")
+    @Argument(
+        help: """
+            The image: a reference such as ghcr.io/acme/app:1.2, oci:DIRECTORY[:TAG], oci-archive:FILE[:TAG] or \
+            docker-archive:FILE[:NAME:TAG].
+            """)
     var image: String
 
     @Option(name: .shortAndLong, help: "Also put a copy of the ext4 file here.")
@@ -151,13 +155,23 @@ struct RunCommand: AsyncParsableCommand {
 }
 
 extension ImageReference {
-    /// A layout's directory made absolute: the run may be resumed from somewhere else.
+    /// The path of a layout or an archive made absolute: the run may be resumed from somewhere else.
     fileprivate func inAbsoluteForm() throws -> ImageReference {
-        guard case .layout(let directory, let tag, let digest) = transport, !directory.hasPrefix("/") else {
-            return self
+        let prefix: String
+        let path: String
+        switch transport {
+        case .layout(let directory, _, _): (prefix, path) = ("oci:", directory)
+        case .archive(let format, let file, _, _): (prefix, path) = (format.rawValue + ":", file)
+        case .registry: return self
+        case .standardInput:
+            throw SnapshotError(
+                .usage,
+                "a run must be able to read its image again, so it takes none from standard input: "
+                    + "write the archive to a file, and name it as docker-archive:FILE or oci-archive:FILE")
         }
+        guard !path.hasPrefix("/") else { return self }
         let suffix = (tag.map { ":\($0)" } ?? "") + (digest.map { "@\($0)" } ?? "")
         return try ImageReference(
-            parsing: "oci:" + FileManager.default.currentDirectoryPath + "/" + directory + suffix)
+            parsing: prefix + FileManager.default.currentDirectoryPath + "/" + path + suffix)
     }
 }

@@ -33,6 +33,12 @@ final class SlowRegistry: Sendable {
         try FileManager.default.removeItem(atPath: directory + "/hold")
     }
 
+    /// What was asked for so far, a line each.
+    var log: [String] {
+        ((try? String(contentsOfFile: directory + "/log", encoding: .utf8)) ?? "").split(separator: "\n").map(
+            String.init)
+    }
+
     /// Waits until a transfer stands still half way.
     func waitUntilHolding() async throws {
         let path = directory + "/log"

@@ -4,7 +4,8 @@ import Logging
 
 /// A client with short waits, which is shut down however the body ends.
 func withSources<Value>(
-    credentials: any CredentialStore = .none, _ change: (inout RegistryOptions) -> Void = { _ in },
+    credentials: any CredentialStore = .none, cache: BlobCache? = nil,
+    _ change: (inout RegistryOptions) -> Void = { _ in },
     _ body: (ImageSources) async throws -> Value
 ) async throws -> Value {
     var options = RegistryOptions()
@@ -14,7 +15,7 @@ func withSources<Value>(
     change(&options)
     var logger = Logger(label: "test")
     logger.logLevel = .critical
-    let sources = ImageSources(options: options, credentials: credentials, logger: logger)
+    let sources = ImageSources(options: options, credentials: credentials, cache: cache, logger: logger)
     do {
         let value = try await body(sources)
         await sources.shutdown()

@@ -23,6 +23,8 @@ struct ImageFixture: Sendable {
         var created: String? = "2024-05-22T18:18:12.052034407Z"
         var annotations: [String: String]?
         var diffIDCount: Int?
+        /// What the config says that the layers unpack to; made up when nil.
+        var diffIDs: [Digest]?
     }
 
     init(layers contents: [[UInt8]], _ options: Options = Options()) throws {
@@ -31,7 +33,7 @@ struct ImageFixture: Sendable {
                 mediaType: index < options.layerTypes.count ? options.layerTypes[index] : .ociLayerGzip,
                 digest: .sha256(of: bytes), size: Int64(bytes.count))
         }
-        diffIDs = contents.map { .sha256(of: Array("uncompressed".utf8) + $0.prefix(16)) }
+        diffIDs = options.diffIDs ?? contents.map { .sha256(of: Array("uncompressed".utf8) + $0.prefix(16)) }
         let named = diffIDs + Array(repeating: .sha256(of: [1]), count: 10)
         var document: [String: Any] = [
             "config": ["Env": ["PATH=/bin"]],
