@@ -15,6 +15,7 @@ struct EntryAttributes {
     /// Private to overlayfs: on a layer's files they would be taken for orders, not for content.
     private static let overlay = ["trusted.overlay.", "user.overlay."].map { Array($0.utf8) }
     private static let user = Array("user.".utf8)
+    private static let capability = Array("security.capability".utf8)
     private static let known = ["user.", "trusted.", "security."].map { Array($0.utf8) }
 
     /// - Parameter type: the type bits of `st_mode`; a hard link's are its target's.
@@ -29,6 +30,24 @@ struct EntryAttributes {
         addACL(text: entry.accessACL, accessACLName, entry, to: &attributes)
         addACL(text: entry.defaultACL, defaultACLName, entry, to: &attributes)
         return attributes
+    }
+
+    /// What an inode has when a hard link's header is set through its new name: what the header does not name stays,
+    /// but chown(2) takes file capabilities away and chmod(2) adapts the access list (kernel: notify_change,
+    /// posix_acl_chmod).
+    func attributes(of link: TarEntry, replacing old: Attributes) throws(RootFSError) -> Attributes {
+        var new = try attributes(of: link, type: old.mode & 0o170000)
+        let setsList = link.accessACL != nil || link.xattrs.contains { $0.name == accessACLName }
+        let names = Set(new.xattrs.map(\.name))
+        for var xattr in old.xattrs where !names.contains(xattr.name) && xattr.name != Self.capability {
+            if xattr.name == accessACLName {
+                guard !setsList, var list = AccessControlList(binary: xattr.value) else { continue }
+                list.adopt(mode: new.mode)
+                xattr.value = list.binary
+            }
+            new.xattrs.append(xattr)
+        }
+        return new
     }
 
     /// The kernel clamps what ext4 cannot hold, and cuts the fraction off at either end of the range (inode.c,

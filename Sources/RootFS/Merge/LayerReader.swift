@@ -273,10 +273,7 @@ final class LayerReader {
     private func updateAttributes(of id: InodeID, from entry: TarEntry) throws(RootFSError) {
         if case .pending = inodes[id].body { return }
         let old = inodes[id].attributes
-        var new = try attributes.attributes(of: entry, type: old.mode & 0o170000)
-        let names = Set(new.xattrs.map(\.name))
-        new.xattrs += old.xattrs.filter { !names.contains($0.name) }
-        inodes[id].attributes = new
+        inodes[id].attributes = try attributes.attributes(of: entry, replacing: old)
     }
 
     private func wait(

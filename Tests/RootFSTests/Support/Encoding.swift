@@ -57,3 +57,10 @@ func skippableFrame(_ content: [UInt8]) -> [UInt8] {
     let size = UInt32(content.count)
     return [0x50, 0x2A, 0x4D, 0x18] + (0..<4).map { UInt8(truncatingIfNeeded: size >> ($0 * 8)) } + content
 }
+
+/// What libzstd makes of all frames at once; nil for an error.
+func unzstd(_ stored: [UInt8], size: Int) -> [UInt8]? {
+    var bytes = [UInt8](repeating: 0, count: size + 1)
+    let count = ZSTD_decompress(&bytes, bytes.count, stored, stored.count)
+    return ZSTD_isError(count) == 0 ? Array(bytes[..<count]) : nil
+}

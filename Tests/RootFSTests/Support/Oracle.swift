@@ -101,10 +101,10 @@ final class Oracle {
             let path = root / member.path
             var source: Path?
             if case .hardLink(let target) = member.kind {
-                source = linkSource(Array(target.utf8))
+                source = linkSource(target)
                 guard let source, source != path, !isDirectory(source) else { return false }
                 // A link below its own target: making the directory replaces that.
-                guard !member.path.starts(with: Array(target.utf8) + [UInt8(ascii: "/")]) else { return false }
+                guard !member.path.starts(with: target + [UInt8(ascii: "/")]) else { return false }
             }
             guard try makeDirectories(member.parent) else { return false }
             if let old = status(path) {
@@ -118,8 +118,11 @@ final class Oracle {
                 if status(path) == nil { try make(path) }
                 directories[member.path] = member
                 return true
-            case .file(let content): try write(content, to: path)
-            case .symlink(let target): try withPath(path) { _ = try check(symlink(target, $0), "symlink") }
+            case .file(let content): try write(content, in: member.storedRanges, to: path)
+            case .symlink(let target):
+                try withPath(target) { target in
+                    try withPath(path) { _ = try check(symlink(target, $0), "symlink") }
+                }
             case .hardLink:
                 let from = source ?? []
                 try withPath(from) { from in
@@ -200,8 +203,16 @@ final class Oracle {
             let isSymlink = status(path).map { $0.st_mode & S_IFMT == S_IFLNK } ?? false
             try withPath(path) { _ = try check(lchown($0, uid_t(member.uid), gid_t(member.gid)), "lchown") }
             for (name, value) in member.xattrs { try setXattr(path, name, value) }
+            // Runtimes set attributes and then permissions; tars set lists that are text after them.
+            if !member.isAccessListText { try setAccessLists(of: path, member) }
             if !isSymlink { try withPath(path) { _ = try check(chmod($0, mode_t(member.mode)), "chmod") } }
+            if member.isAccessListText { try setAccessLists(of: path, member) }
             try setTime(of: path, Int(member.seconds), Int(member.nanoseconds))
+        }
+
+        private func setAccessLists(of path: Path, _ member: Member) throws {
+            if let list = member.access { try setXattr(path, "system.posix_acl_access", list.attribute) }
+            if let list = member.inherited { try setXattr(path, "system.posix_acl_default", list.attribute) }
         }
 
         private func setTime(of path: Path, _ seconds: Int, _ nanoseconds: Int) throws {

@@ -183,11 +183,43 @@ func readFile(_ path: Path) throws -> [UInt8] {
 }
 
 func write(_ bytes: [UInt8], to path: Path) throws {
-    let descriptor = try check(withPath(path) { open($0, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o600) }, "open")
-    defer { close(Int32(descriptor)) }
-    var rest = bytes[...]
-    while !rest.isEmpty {
-        let count = rest.withUnsafeBytes { Glibc.write(Int32(descriptor), $0.baseAddress, $0.count) }
-        rest = rest.dropFirst(try check(count, "write"))
+    try write(bytes, in: [0..<bytes.count], to: path)
+}
+
+/// Writes the given parts of a file, and nothing where its holes are.
+func write(_ bytes: [UInt8], in parts: [Range<Int>], to path: Path) throws {
+    let flags = O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC
+    let descriptor = Int32(try check(withPath(path) { open($0, flags, 0o600) }, "open"))
+    defer { close(descriptor) }
+    for part in parts {
+        var rest = bytes[part]
+        while !rest.isEmpty {
+            let count = rest.withUnsafeBytes { pwrite(descriptor, $0.baseAddress, $0.count, off_t(rest.startIndex)) }
+            rest = rest.dropFirst(try check(count, "write"))
+        }
     }
+    try check(ftruncate(descriptor, off_t(bytes.count)), "ftruncate")
+}
+
+/// Where a file has data, in whole blocks of 4 KiB; the rest is holes.
+func dataRanges(of descriptor: Int32, size: Int) throws -> [Range<Int>] {
+    // SEEK_DATA and SEEK_HOLE, which Swift's Glibc module does not show.
+    let (seekData, seekHole): (Int32, Int32) = (3, 4)
+    var found: [Range<Int>] = []
+    var offset = 0
+    while offset < size {
+        let start = lseek(descriptor, off_t(offset), seekData)
+        if start < 0, errno == ENXIO { break }
+        let end = try check(lseek(descriptor, try check(start, "lseek"), seekHole), "lseek")
+        appendBlocks(start..<end, to: &found)
+        offset = end
+    }
+    return found
+}
+
+/// Adds a part of a file that has data to those before it, as the blocks that it lies in.
+func appendBlocks(_ part: Range<Int>, to blocks: inout [Range<Int>]) {
+    let rounded = (part.lowerBound / 4096 * 4096)..<((part.upperBound + 4095) / 4096 * 4096)
+    guard let last = blocks.last, last.upperBound >= rounded.lowerBound else { return blocks.append(rounded) }
+    blocks[blocks.count - 1] = last.lowerBound..<max(last.upperBound, rounded.upperBound)
 }

@@ -14,6 +14,8 @@ struct TreeSnapshot: Sendable {
         /// Of a file.
         var size: Int = 0
         var digest: [UInt8] = []
+        /// Where it has data and no holes, in whole blocks.
+        var data: [Range<Int>] = []
         /// Of a symlink.
         var target: Path = []
         var xattrs: [Path: [UInt8]]
@@ -31,6 +33,15 @@ struct TreeSnapshot: Sendable {
 
     /// By path from the root, which is the empty path itself.
     var nodes: [Path: Node] = [:]
+
+    /// The same tree as tools show it that do not know of holes.
+    var withoutHoles: TreeSnapshot {
+        var copy = self
+        for path in nodes.keys { copy.nodes[path]?.data = [] }
+        return copy
+    }
+
+    init() {}
 
     init(_ root: Path) throws {
         var links: [UInt: Path] = [:]
@@ -50,7 +61,10 @@ struct TreeSnapshot: Sendable {
             switch status.st_mode & S_IFMT {
             case S_IFREG:
                 node.size = status.st_size
-                node.digest = Array(SHA256.hash(data: try contents(root / path)))
+                let descriptor = Int32(try check(withPath(root / path) { open($0, O_RDONLY | O_CLOEXEC) }, "open"))
+                defer { close(descriptor) }
+                node.digest = Array(SHA256.hash(data: try contents(of: descriptor)))
+                node.data = try dataRanges(of: descriptor, size: node.size)
             case S_IFLNK: node.target = try readLink(root / path)
             case S_IFCHR, S_IFBLK: node.device = status.st_rdev
             default: break
@@ -81,6 +95,10 @@ struct TreeSnapshot: Sendable {
 func contents(_ path: Path) throws -> [UInt8] {
     let descriptor = Int32(try check(withPath(path) { open($0, O_RDONLY | O_CLOEXEC) }, "open"))
     defer { close(descriptor) }
+    return try contents(of: descriptor)
+}
+
+func contents(of descriptor: Int32) throws -> [UInt8] {
     var bytes: [UInt8] = []
     var buffer = [UInt8](repeating: 0, count: 1 << 16)
     while true {
