@@ -1,25 +1,35 @@
 internal import Synchronization
 
-/// Whether mirrors are asked for blobs: until one gave bytes that may have spoilt a conversion.
+/// Which mirrors are asked for layers: those that have not failed yet, and none after one gave bytes that may have
+/// spoilt a conversion.
 final class MirrorTrust: Sendable {
     private struct State {
         /// Readers that had bytes from a mirror and have not proven them.
         var unproven = 0
         var isLost = false
+        /// Names of repositories that are not asked again: waiting for them at each layer would be long.
+        var failed: Set<String> = []
     }
 
     private let state = Mutex(State())
 
-    /// Whether a mirror may be asked; if so, ``proved()`` is to follow when the whole blob was right.
-    func begin() -> Bool {
+    /// The mirrors to ask for a layer. If there are any, ``proved()`` is to follow when the whole blob was right.
+    func begin(_ mirrors: [RegistryRepository]) -> [RegistryRepository] {
         state.withLock { state in
-            if !state.isLost { state.unproven += 1 }
-            return !state.isLost
+            guard !state.isLost else { return [] }
+            let usable = mirrors.filter { !state.failed.contains($0.name) }
+            if !usable.isEmpty { state.unproven += 1 }
+            return usable
         }
     }
 
     func proved() {
         state.withLock { $0.unproven -= 1 }
+    }
+
+    /// The mirror does not have the image, or does not answer.
+    func passOver(_ mirror: RegistryRepository) {
+        state.withLock { _ = $0.failed.insert(mirror.name) }
     }
 
     /// After a failure that wrong bytes can have caused.

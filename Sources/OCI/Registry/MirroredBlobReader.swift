@@ -19,7 +19,7 @@ final class MirroredBlobReader: BlobReader {
     private let current = CurrentReader()
     private let state: Mutex<State>
 
-    /// - Parameter mirrors: at least one, which are asked before `origin`.
+    /// - Parameter mirrors: asked before `origin`, as far as they are trusted.
     init(
         _ descriptor: Descriptor, mirrors: [RegistryRepository], origin: RegistryRepository, trust: MirrorTrust,
         continuing verifier: BlobVerifier?, logger: Logger
@@ -27,7 +27,7 @@ final class MirroredBlobReader: BlobReader {
         self.descriptor = descriptor
         self.trust = trust
         self.logger = logger
-        let places = trust.begin() ? mirrors + [origin] : [origin]
+        let places = trust.begin(mirrors) + [origin]
         let first = places.first ?? origin
         let reader = RegistryBlobReader(descriptor, repository: first, continuing: verifier)
         current.replace(with: reader)
@@ -65,6 +65,7 @@ final class MirroredBlobReader: BlobReader {
     private func goOn(_ state: inout State, after error: OCIError) throws(OCIError) {
         let isFinal = error.code == .cancelled || error.code == .digestMismatch || current.isClosed
         guard !isFinal, let next = state.rest.popFirst() else { throw error }
+        if error.isRetryable { trust.passOver(state.place) }
         logger.warning(
             "a mirror does not give a layer; the next registry is asked",
             metadata: ["mirror": "\(state.place.name)", "next": "\(next.name)", "why": "\(error.message)"])

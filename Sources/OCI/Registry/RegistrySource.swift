@@ -21,6 +21,7 @@ struct RegistrySource: ImageSource {
                 return try await resolve(reference, selector, platform: platform, at: mirror)
             } catch {
                 if error.code == .cancelled { throw error }
+                trust.passOver(mirror)
                 logger.warning(
                     "a mirror does not give an image; the next registry is asked",
                     metadata: ["mirror": "\(mirror.name)", "image": "\(reference)", "why": "\(error.message)"])

@@ -160,8 +160,12 @@ extension ImageReference {
         let prefix: String
         let path: String
         switch transport {
-        case .layout(let directory, _, _): (prefix, path) = ("oci:", directory)
-        case .archive(let format, let file, _, _): (prefix, path) = (format.rawValue + ":", file)
+        case .layout(let directory, _, _):
+            prefix = "oci:"
+            path = directory
+        case .archive(let format, let file, _, _):
+            prefix = format.rawValue + ":"
+            path = file
         case .registry: return self
         case .standardInput:
             throw SnapshotError(
