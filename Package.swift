@@ -116,9 +116,9 @@ let package = Package(
                 .product(name: "MetricsTestKit", package: "swift-metrics"), tracing,
             ],
             swiftSettings: settings),
-        .testTarget(name: "EXT4Tests", dependencies: ["CCRC32C", "EXT4"], swiftSettings: settings),
+        .testTarget(name: "EXT4Tests", dependencies: ["CCRC32C", "EXT4", "TestSupport"], swiftSettings: settings),
         .testTarget(
-            name: "RootFSTests", dependencies: ["CZlib", "CZstd", "EXT4", "RootFS", "Threads", crypto],
+            name: "RootFSTests", dependencies: ["CZlib", "CZstd", "EXT4", "RootFS", "TestSupport", "Threads", crypto],
             swiftSettings: settings),
         .target(name: "TestSupport", path: "Tests/TestSupport", swiftSettings: settings),
         .testTarget(

@@ -56,7 +56,7 @@ private final class ImageFuzz {
             try walkAll(reader)
             try walkTree(reader)
             guard isSound else { return "damaged" }
-        } catch let error as EXT4Error where error.code == .corrupt {
+        } catch let error as EXT4Error where error.code == .corrupt || error.code == .unsupported {
             return "refused"
         }
         // What we overlook must be nothing to e2fsck either, such as another owner or time.

@@ -285,7 +285,8 @@ struct TransferFaultTests {
         let producer = Task {
             for number in 0..<pieces {
                 guard await pipe.waitForSpace() else { return }
-                _ = pipe.append(ByteBuffer(repeating: UInt8(number % 251), count: 3000))
+                let piece = ByteBuffer(repeating: UInt8(number % 251), count: 3000)
+                _ = pipe.append(piece, at: Int64(number * 3000)) {}
             }
             pipe.finish(.success(()))
         }

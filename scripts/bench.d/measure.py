@@ -35,10 +35,15 @@ def timed(command, environment=None):
     limit = threading.Timer(LONGEST, os.killpg, (child.pid, signal.SIGKILL))
     limit.daemon = True
     limit.start()
-    said = child.stderr.read()
-    _, status, usage = os.wait4(child.pid, 0)
-    seconds = time.monotonic() - start
-    limit.cancel()
+    try:
+        said = child.stderr.read()
+        _, status, usage = os.wait4(child.pid, 0)
+        seconds = time.monotonic() - start
+    except BaseException:
+        os.killpg(child.pid, signal.SIGKILL)  # it has a session of its own and would go on
+        raise
+    finally:
+        limit.cancel()
     child.returncode = os.waitstatus_to_exitcode(status)
     if child.returncode != 0:
         words = " ".join(map(str, command))

@@ -1,23 +1,40 @@
 internal import NIOCore
 internal import Threads
 
-/// A bounded queue of bytes from an asynchronous transfer to one blocking reader.
+/// A bounded queue of bytes from a transfer to one blocking reader.
 ///
-/// The transfer suspends while the window is full; the reader sleeps on a condition variable while it is empty.
+/// The transfer hears when it has to pause and when it may go on; the reader sleeps on a condition variable while the queue
+/// is empty. What was full is filled again only when half of it is free, so that neither side is woken for each piece.
 final class BlobPipe: Sendable {
+    enum Appended: Sendable, Equatable {
+        case room
+        /// It was taken, but nothing more should come before the transfer is told.
+        case full
+        /// The reader has gone.
+        case closed
+    }
+
+    private struct Chunk: Sendable {
+        var bytes: ByteBuffer
+        /// Bytes of memory that go when this goes. A network that brings little at a time leaves much of a buffer empty.
+        let weight: Int
+    }
+
     private struct State: Sendable {
-        var chunks: [ByteBuffer] = []
+        var chunks: [Chunk] = []
         /// The first chunk that is not read yet; what lies before it is dropped now and then.
         var head = 0
-        var buffered = 0
+        /// Bytes of memory of what is not read yet.
+        var held = 0
         var received: Int64 = 0
         var end: Result<Void, OCIError>?
         var isClosed = false
-        var waitingForSpace: CheckedContinuation<Void, Never>?
+        /// Told once, when there is room again or the reader has gone.
+        var waiter: (@Sendable () -> Void)?
 
-        mutating func takeWaiter() -> CheckedContinuation<Void, Never>? {
-            defer { waitingForSpace = nil }
-            return waitingForSpace
+        mutating func takeWaiter() -> (@Sendable () -> Void)? {
+            defer { waiter = nil }
+            return waiter
         }
     }
 
@@ -25,7 +42,7 @@ final class BlobPipe: Sendable {
     private let monitor: Monitor<State>
 
     /// - Parameters:
-    ///   - window: bytes that may wait; one piece more than that may come in.
+    ///   - window: bytes of memory that may wait; one piece more than that may come in.
     ///   - received: the offset at which the transfer begins.
     init(window: Int, received: Int64 = 0) {
         self.window = max(1, window)
@@ -42,29 +59,38 @@ final class BlobPipe: Sendable {
     /// Suspends until there is room; false when the reader has gone.
     func waitForSpace() async -> Bool {
         await withTaskCancellationHandler {
-            await withCheckedContinuation { continuation in
+            await withCheckedContinuation { (continuation: CheckedContinuation<Void, Never>) in
                 let mayGoOn = monitor.update { state in
-                    if state.isClosed || state.buffered < window { return true }
-                    state.waitingForSpace = continuation
+                    if state.isClosed || state.held < window { return true }
+                    state.waiter = { continuation.resume() }
                     return false
                 }
                 if mayGoOn { continuation.resume() }
             }
         } onCancel: {
-            monitor.update { $0.takeWaiter() }?.resume()
+            monitor.update { $0.takeWaiter() }?()
         }
         return !isClosed && !Task.isCancelled
     }
 
-    /// Adds a piece, whether there is room or not; false when the reader has gone.
-    func append(_ chunk: ByteBuffer) -> Bool {
+    /// Adds what is new of a piece that begins at `offset` of the blob, whether there is room or not.
+    ///
+    /// - Parameter whenRoom: called once, on any thread, if this returns `full`; perhaps before it returns.
+    func append(_ piece: ByteBuffer, at offset: Int64, whenRoom: @escaping @Sendable () -> Void) -> Appended {
         monitor.update { state in
-            guard !state.isClosed else { return false }
-            guard chunk.readableBytes > 0 else { return true }
-            state.chunks.append(chunk)
-            state.buffered += chunk.readableBytes
-            state.received += Int64(chunk.readableBytes)
-            return true
+            guard !state.isClosed else { return .closed }
+            var bytes = piece
+            // At most the piece, and nothing where it stands further on than it should, which nobody asks for.
+            bytes.moveReaderIndex(forwardBy: Int(min(max(0, state.received - offset), Int64(bytes.readableBytes))))
+            if bytes.readableBytes > 0 {
+                let chunk = Chunk(bytes: bytes, weight: max(bytes.readableBytes, bytes.storageCapacity))
+                state.chunks.append(chunk)
+                state.held += chunk.weight
+                state.received += Int64(bytes.readableBytes)
+            }
+            guard state.held >= window else { return .room }
+            state.waiter = whenRoom
+            return .full
         }
     }
 
@@ -79,19 +105,28 @@ final class BlobPipe: Sendable {
 
     /// Blocks until there are bytes; 0 at the end. Throws what the transfer failed with after the bytes before it.
     func read(into buffer: UnsafeMutableRawBufferPointer, deadline: ContinuousClock.Instant) throws(OCIError) -> Int {
-        let taken: Result<(Int, CheckedContinuation<Void, Never>?), OCIError>? = monitor.wait(until: deadline) {
-            state in
+        let size = buffer.count
+        typealias Taken = (chunks: [ByteBuffer], waiter: (@Sendable () -> Void)?)
+        let taken: Result<Taken, OCIError>? = monitor.wait(until: deadline) { state in
             if state.isClosed { return .failure(OCIError(.cancelled, "the transfer was closed")) }
-            if state.buffered == 0 {
-                return state.end.map { end in end.map { (0, nil) } }
+            if state.head == state.chunks.count {
+                return state.end.map { end in end.map { ([], nil) } }
             }
-            let count = Self.drain(&state, into: buffer)
-            return .success((count, state.buffered < window ? state.takeWaiter() : nil))
+            let chunks = Self.take(upTo: size, from: &state)
+            return .success((chunks, state.held <= window / 2 ? state.takeWaiter() : nil))
         }
         guard let taken else { throw OCIError(.timedOut, "no more bytes came before the deadline") }
-        let (count, waiter) = try taken.get()
-        waiter?.resume()
-        return count
+        let (chunks, waiter) = try taken.get()
+        waiter?()
+        // Without the lock: the event loop does not wait for this.
+        var filled = 0
+        for chunk in chunks {
+            chunk.withUnsafeReadableBytes { bytes in
+                UnsafeMutableRawBufferPointer(rebasing: buffer[filled...]).copyMemory(from: bytes)
+            }
+            filled += chunk.readableBytes
+        }
+        return filled
     }
 
     /// The reader has gone: drops what is buffered and lets the transfer end.
@@ -100,24 +135,23 @@ final class BlobPipe: Sendable {
             state.isClosed = true
             state.chunks = []
             state.head = 0
-            state.buffered = 0
+            state.held = 0
             return state.takeWaiter()
-        }?.resume()
+        }?()
     }
 
-    private static func drain(_ state: inout State, into buffer: UnsafeMutableRawBufferPointer) -> Int {
-        var filled = 0
-        while filled < buffer.count, state.head < state.chunks.count {
-            let count = state.chunks[state.head].readWithUnsafeReadableBytes { bytes in
-                let part = UnsafeRawBufferPointer(rebasing: bytes.prefix(buffer.count - filled))
-                UnsafeMutableRawBufferPointer(rebasing: buffer[filled...]).copyMemory(from: part)
-                return part.count
-            }
-            filled += count
-            if state.chunks[state.head].readableBytes == 0 {
-                state.chunks[state.head] = ByteBuffer()
-                state.head += 1
-            }
+    /// The next bytes, `size` at most.
+    private static func take(upTo size: Int, from state: inout State) -> [ByteBuffer] {
+        var taken: [ByteBuffer] = []
+        var left = size
+        while left > 0, state.head < state.chunks.count {
+            let count = min(left, state.chunks[state.head].bytes.readableBytes)
+            if let part = state.chunks[state.head].bytes.readSlice(length: count) { taken.append(part) }
+            left -= count
+            guard state.chunks[state.head].bytes.readableBytes == 0 else { break }
+            state.held -= state.chunks[state.head].weight
+            state.chunks[state.head].bytes = ByteBuffer()
+            state.head += 1
         }
         if state.head == state.chunks.count {
             state.chunks.removeAll(keepingCapacity: true)
@@ -126,7 +160,6 @@ final class BlobPipe: Sendable {
             state.chunks.removeFirst(state.head)
             state.head = 0
         }
-        state.buffered -= filled
-        return filled
+        return taken
     }
 }

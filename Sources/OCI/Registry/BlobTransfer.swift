@@ -1,7 +1,7 @@
-internal import AsyncHTTPClient
 internal import Logging
 internal import NIOCore
 internal import NIOHTTP1
+internal import Synchronization
 
 /// Brings the bytes of one blob into a pipe, over as many connections as it takes.
 ///
@@ -66,34 +66,45 @@ struct BlobTransfer: Sendable {
             (wait: NetworkWait) async throws(RequestFailure) in
             // The head has a limit of its own.
             let (answer, start) = try await request(from: offset)
-            var skip = offset - start
-            var iterator = answer.response.body.makeAsyncIterator()
-            while true {
-                wait.begin()
-                let piece: ByteBuffer?
-                do {
-                    piece = try await iterator.next()
-                } catch {
-                    throw RequestFailure(connection: error, origin: answer.address.origin)
-                }
+            let position = Position(start)
+            wait.begin()
+            try await answer.receive { (piece) throws(RequestFailure) -> Bool in
                 wait.end()
-                guard !Task.isCancelled else { throw closed() }
-                guard var piece else { break }
-                let skipped = Int(min(skip, Int64(piece.readableBytes)))
-                piece.moveReaderIndex(forwardBy: skipped)
-                skip -= Int64(skipped)
-                guard Int64(piece.readableBytes) <= descriptor.size - pipe.received else {
+                let start = position.advance(by: piece.readableBytes)
+                guard Int64(piece.readableBytes) <= descriptor.size - start else {
                     throw RequestFailure(
                         .sizeMismatch,
                         "\(name) is larger than the \(descriptor.size) bytes that its descriptor states")
                 }
-                guard pipe.append(piece), await pipe.waitForSpace() else { throw closed() }
+                let appended = pipe.append(piece, at: start) { [weak answer] in
+                    // Not before: time that the reader takes is no time in which nothing comes.
+                    wait.begin()
+                    answer?.resume()
+                }
+                guard appended != .closed else { throw closed() }
+                if appended == .room { wait.begin() }
+                return appended == .room
             }
             let received = pipe.received
             guard received == descriptor.size else {
                 throw RequestFailure(
                     .sizeMismatch,
                     "\(name) ends after \(received) bytes; its descriptor states \(descriptor.size)", retryable: true)
+            }
+        }
+    }
+
+    /// Where in the blob the next piece of an answer stands.
+    private final class Position: Sendable {
+        private let next: Mutex<Int64>
+
+        init(_ start: Int64) { next = Mutex(start) }
+
+        /// The position before.
+        func advance(by count: Int) -> Int64 {
+            next.withLock { next in
+                defer { next += Int64(count) }
+                return next
             }
         }
     }

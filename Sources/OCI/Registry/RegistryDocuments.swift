@@ -1,4 +1,3 @@
-internal import AsyncHTTPClient
 internal import NIOHTTP1
 
 /// Manifests and configs of a repository, verified.

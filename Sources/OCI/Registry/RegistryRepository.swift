@@ -1,4 +1,3 @@
-internal import AsyncHTTPClient
 internal import Logging
 internal import NIOHTTP1
 

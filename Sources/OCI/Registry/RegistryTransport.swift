@@ -2,6 +2,7 @@ internal import AsyncHTTPClient
 internal import Logging
 internal import NIOCore
 internal import NIOHTTP1
+internal import NIOPosix
 internal import NIOSSL
 internal import Synchronization
 
@@ -16,10 +17,32 @@ final class RegistryTransport: Sendable {
         var body: [UInt8]?
     }
 
-    struct Answer: Sendable {
-        let response: HTTPClientResponse
+    /// The head of an answer. The connection is given up when nobody has taken the body before this goes.
+    final class Answer: Sendable {
+        let response: HTTPResponseHead
         /// Where the answer came from in the end.
         let address: WebAddress
+        private let stream: ResponseStream
+
+        fileprivate init(_ response: HTTPResponseHead, from address: WebAddress, stream: ResponseStream) {
+            self.response = response
+            self.address = address
+            self.stream = stream
+        }
+
+        deinit { stream.cancel() }
+
+        /// Hands the body to `sink`, which runs on the event loop; returns when it is complete. To be called once.
+        func receive(_ sink: @escaping ResponseStream.Sink) async throws(RequestFailure) {
+            do {
+                try await stream.receive(sink)
+            } catch {
+                throw RequestFailure(connection: error, origin: address.origin)
+            }
+        }
+
+        /// After the sink had no room: there is again. From any thread.
+        func resume() { stream.resume() }
 
         var status: Int { Int(response.status.code) }
         var isSuccess: Bool { (200..<300).contains(status) }
@@ -33,6 +56,11 @@ final class RegistryTransport: Sendable {
     private static let mostRedirects = 8
     /// The callers bound how many blobs they open; a limit here would make one open blob wait for another.
     private static let mostConnectionsPerHost = 256
+
+    /// What one read takes from a connection: grows with what comes, so that a fast one is not read in small pieces, and a
+    /// slow one does not keep much memory for them.
+    private static let receiveBuffers = AdaptiveRecvByteBufferAllocator(
+        minimum: 4 << 10, initial: 64 << 10, maximum: 256 << 10)
 
     let options: RegistryOptions
     private let proxies: ProxySettings
@@ -66,12 +94,10 @@ final class RegistryTransport: Sendable {
         var address = request.address
         var authorization = request.authorization
         for _ in 0...Self.mostRedirects {
-            let response = try await exchange(request, at: address, authorization: authorization)
-            guard request.method == .GET, [301, 302, 303, 307, 308].contains(response.status.code),
-                let location = response.headers.first(name: "location")
-            else {
-                return Answer(response: response, address: address)
-            }
+            let answer = try await exchange(request, at: address, authorization: authorization)
+            guard request.method == .GET, [301, 302, 303, 307, 308].contains(answer.status),
+                let location = answer.response.headers.first(name: "location")
+            else { return answer }
             let next = try target(ofRedirect: location, from: address)
             if next.origin != address.origin { authorization = nil }
             address = next
@@ -96,18 +122,20 @@ final class RegistryTransport: Sendable {
 
     private func exchange(
         _ request: Request, at address: WebAddress, authorization: String?
-    ) async throws(RequestFailure) -> HTTPClientResponse {
-        var message = HTTPClientRequest(url: address.text)
-        message.method = request.method
-        message.headers = request.headers
-        message.headers.replaceOrAdd(name: "user-agent", value: options.userAgent)
+    ) async throws(RequestFailure) -> Answer {
+        var headers = request.headers
+        headers.replaceOrAdd(name: "user-agent", value: options.userAgent)
         // Blobs are compressed as they are; a second layer would only break sizes and digests.
-        message.headers.replaceOrAdd(name: "accept-encoding", value: "identity")
-        if let authorization { message.headers.replaceOrAdd(name: "authorization", value: authorization) }
-        if let body = request.body { message.body = .bytes(ByteBuffer(bytes: body)) }
+        headers.replaceOrAdd(name: "accept-encoding", value: "identity")
+        if let authorization { headers.replaceOrAdd(name: "authorization", value: authorization) }
         let client = try client(for: address.origin)
         do {
-            return try await client.execute(message, deadline: .now() + TimeAmount(options.timeouts.head))
+            let message = try HTTPClient.Request(
+                url: address.text, method: request.method, headers: headers,
+                body: request.body.map { .byteBuffer(ByteBuffer(bytes: $0)) })
+            let (head, stream) = try await ResponseStream.open(
+                message, client: client, limit: TimeAmount(options.timeouts.head))
+            return Answer(head, from: address, stream: stream)
         } catch {
             if Task.isCancelled { throw RequestFailure(.cancelled, "the request to \(address.origin) was cancelled") }
             throw RequestFailure(connection: error, origin: address.origin)
@@ -125,7 +153,11 @@ final class RegistryTransport: Sendable {
                     throw OCIError(.cancelled, "the connections to registries are already shut down")
                 }
                 if let client = clients[proxy] { return client }
-                let client = HTTPClient(eventLoopGroupProvider: .singleton, configuration: try configuration(proxy))
+                // One event loop, so that no request waits on another loop than its connection's: each piece would have to
+                // be passed on. It reads faster than layers are inflated.
+                let client = HTTPClient(
+                    eventLoopGroupProvider: .shared(MultiThreadedEventLoopGroup.singleton.any()),
+                    configuration: try configuration(proxy))
                 clients[proxy] = client
                 state = .open(clients)
                 return client
@@ -162,6 +194,9 @@ final class RegistryTransport: Sendable {
         // reader that is slow; the client's read timeout cannot tell.
         configuration.timeout.read = nil
         configuration.httpVersion = .http1Only
+        configuration.http1_1ConnectionDebugInitializer = { channel in
+            channel.setOption(.recvAllocator, value: Self.receiveBuffers)
+        }
         configuration.connectionPool.retryConnectionEstablishment = false
         configuration.connectionPool.concurrentHTTP1ConnectionsPerHostSoftLimit = Self.mostConnectionsPerHost
         if let proxy {
@@ -176,24 +211,29 @@ final class RegistryTransport: Sendable {
     }
 }
 
+/// A document as it comes.
+private final class Bytes: Sendable {
+    let value = Mutex<[UInt8]>([])
+}
+
 extension RegistryTransport.Answer {
     /// The whole body, which must not be larger than `limit`.
     func document(limit: Int, what: String) async throws(RequestFailure) -> [UInt8] {
-        func tooLarge() -> RequestFailure {
+        @Sendable func tooLarge() -> RequestFailure {
             RequestFailure(.tooLarge, "\(what) is larger than \(limit) bytes: it is not read")
         }
         if let stated = contentLength, stated > Int64(limit) { throw tooLarge() }
-        var bytes: [UInt8] = []
-        do {
-            for try await piece in response.body {
-                guard piece.readableBytes <= limit - bytes.count else { throw tooLarge() }
+        let bytes = Bytes()
+        try await receive { (piece) throws(RequestFailure) in
+            let fits = bytes.value.withLock { bytes in
+                guard piece.readableBytes <= limit - bytes.count else { return false }
                 bytes += piece.readableBytesView
+                return true
             }
-        } catch {
-            throw RequestFailure(connection: error, origin: address.origin)
+            guard fits else { throw tooLarge() }
+            return true
         }
-        guard !Task.isCancelled else { throw RequestFailure(.cancelled, "the transfer of \(what) was cancelled") }
-        return bytes
+        return bytes.value.withLock { $0 }
     }
 
     /// The text of an answer that is an error already; nothing when it is too long or does not come.
@@ -202,7 +242,7 @@ extension RegistryTransport.Answer {
     func errorText(within limit: Duration) async -> [UInt8] {
         do throws(RequestFailure) {
             return try await withDeadline(limit, "the answer") { () async throws(RequestFailure) -> [UInt8] in
-                try await document(limit: 64 << 10, what: "the answer")
+                try await self.document(limit: 64 << 10, what: "the answer")
             }
         } catch {
             // The status line has said what matters.

@@ -31,6 +31,8 @@ final class ScriptedServer: Sendable {
         case stall
         case pause(milliseconds: Int)
         case cut
+        /// Ends the connection so that what the client has not taken is lost (RST).
+        case reset
     }
 
     typealias Handler = @Sendable (Request) -> [Action]
@@ -126,6 +128,10 @@ final class ScriptedServer: Sendable {
                 case .pause(let milliseconds):
                     usleep(UInt32(milliseconds) * 1000)
                 case .cut:
+                    return
+                case .reset:
+                    var atOnce = linger(l_onoff: 1, l_linger: 0)
+                    setsockopt(connection, SOL_SOCKET, SO_LINGER, &atOnce, socklen_t(MemoryLayout<linger>.size))
                     return
                 }
             }
