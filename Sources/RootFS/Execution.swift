@@ -40,12 +40,16 @@ package struct Execution: Sendable {
     /// Layers that are open at once, the one that is merged included.
     var openLayers: Int { inflatesAhead ? min(max(1, layers), Self.mostLayers) : 1 }
 
-    /// Decompressed bytes of all open layers together that may wait to be merged. With what stands before the decoders
+    /// Bytes that decoded layers may take together while they wait to be merged. With what stands before the decoders
     /// this keeps a pull under 300 MB, also where the layer that is merged needs zstd's largest window of 128 MiB.
-    private static let waitingBytes = 96 << 20
+    private static let waitingBytes = 80 << 20
 
     /// Decompressed bytes that may wait of one of `count` layers that are open at once.
-    static func share(of count: Int) -> Int { waitingBytes / max(1, count) }
+    static func share(of count: Int, _ compression: Compression) -> Int {
+        let share = waitingBytes / max(1, count)
+        // Its decoder keeps all that it gave out a second time, until its window is full.
+        return compression == .zstd ? share / 2 : share
+    }
 }
 
 /// A library that inflates gzip. All of them take and refuse the same.

@@ -40,8 +40,9 @@ struct StageTests {
 
     /// More than all buffers together hold.
     private static let large = TarBuilder.archive([
-        Member("large", .file((0..<(12 << 20)).map { UInt8(truncatingIfNeeded: $0 &* $0 &>> 11) }))
+        Member("large", .file((0..<24).reduce(into: []) { bytes, _ in bytes += part }))
     ])
+    private static let part = (0..<(1 << 20)).map { UInt8(truncatingIfNeeded: $0 &* $0 &>> 11) }
 
     @Test("an archive that is refused ends a source that waits for the network")
     func refusedWhileWaiting() throws {

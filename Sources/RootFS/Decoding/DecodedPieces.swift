@@ -11,7 +11,8 @@ protocol DecodedPieces: AnyObject {
     func digest() -> SHA256.Digest
 }
 
-private let pieceSize = 512 << 10
+/// Large, because handing one over may wake two threads.
+private let pieceSize = 1 << 20
 
 /// Decompressed and hashed on the thread that uses the bytes.
 final class DirectPieces: DecodedPieces {
@@ -78,13 +79,13 @@ final class PiecesAhead: DecodedPieces {
     private let thread: Thread
     private var isHolding = false
 
-    /// Buffers for a layer that is being merged. 8 MiB: the inflater goes on for some 10 ms while the scheduler gives
-    /// the cores to the others; more would only leave the cache.
+    /// Buffers for a layer that is being merged. 16 MiB: the inflater goes on for some 20 ms while the scheduler gives
+    /// the cores to the others.
     private static let buffersInUse = 16
 
     /// nil where the system has no thread or no memory left.
     ///
-    /// - Parameter waitingBytes: decompressed bytes that may wait until the first ones are used.
+    /// - Parameter waitingBytes: decompressed bytes that may wait before ``begin()``.
     init?(_ layer: Layer, execution: Execution, waitingBytes: Int) {
         let failure = Monitor<RootFSError?>(nil)
         let cancellation = Cancellation()
@@ -93,6 +94,7 @@ final class PiecesAhead: DecodedPieces {
                 buffers: max(Self.buffersInUse, waitingBytes / pieceSize), size: pieceSize, receivers: 2),
             let hash = HashBehind(ring, receiver: 1)
         else { return nil }
+        ring.limit(to: waitingBytes / pieceSize)
         let thread = Thread {
             do throws(RootFSError) {
                 let decoder = try LayerDecoder(layer, execution: execution, cancellation: cancellation)

@@ -7,9 +7,8 @@ final class LayerQueue {
     private let layers: [Layer]
     private let budget: Budget
     private let execution: Execution
-    /// Layers that are open at once, and the decompressed bytes that may wait of each.
+    /// Layers that are open at once.
     private let openLayers: Int
-    private let share: Int
     /// Layers that were begun and not taken yet, by number.
     private var ahead: [Int: PiecesAhead] = [:]
     /// All layers from this number on were begun.
@@ -21,7 +20,6 @@ final class LayerQueue {
         self.budget = budget
         self.execution = execution
         openLayers = min(execution.openLayers, max(1, layers.count))
-        share = Execution.share(of: openLayers)
         begun = layers.count
     }
 
@@ -34,7 +32,6 @@ final class LayerQueue {
     func stream(of number: Int) throws(RootFSError) -> LayerStream {
         if openLayers > 1 { beginLayers(downTo: number - openLayers + 1) }
         let pieces = ahead.removeValue(forKey: number)
-        pieces?.begin()
         return try LayerStream(layers[number], budget: budget, execution: execution, ahead: pieces)
     }
 
@@ -42,7 +39,9 @@ final class LayerQueue {
     private func beginLayers(downTo lowest: Int) {
         while begun > max(0, lowest) {
             begun -= 1
-            ahead[begun] = PiecesAhead(layers[begun], execution: execution, waitingBytes: share)
+            ahead[begun] = PiecesAhead(
+                layers[begun], execution: execution,
+                waitingBytes: Execution.share(of: openLayers, layers[begun].compression))
         }
     }
 

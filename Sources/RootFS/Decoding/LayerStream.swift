@@ -24,6 +24,7 @@ final class LayerStream {
         if execution.inflatesAhead,
             let ahead = ahead ?? PiecesAhead(layer, execution: execution, waitingBytes: 0)
         {
+            ahead.begin()
             pieces = ahead
             return
         }
