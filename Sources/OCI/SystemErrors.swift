@@ -7,3 +7,12 @@ func describe(errno code: Int32) -> String {
     let text = String(decoding: buffer.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
     return text.isEmpty ? "error \(code)" : text
 }
+
+/// Repeats a system call that a signal interrupted.
+func retryingInterrupts<Value: SignedInteger>(_ call: () -> Value) -> Value {
+    while true {
+        let value = call()
+        if value == -1, errno == EINTR { continue }
+        return value
+    }
+}
