@@ -39,11 +39,12 @@ test:
 	Examples/Postcards/try.sh
 	SNAPWF_BIN="$(CURDIR)/$(RELEASE)/release" swift test --skip-build --no-parallel
 
-## test-long: the engine's random proofs at full size (hours): a million operations against the model, ten thousand kills
+## test-long: the random proofs at full size (hours): a million operations against the model, ten thousand kills, ten
+## thousand stacks of layers against overlayfs, fuzzing
 test-long:
 	@scripts/setup test
 	swift build --build-tests
-	SNAPWF_TEST_LONG=1 swift test --skip-build --no-parallel --filter WorkflowTests
+	SNAPWF_TEST_LONG=1 swift test --skip-build --no-parallel --filter "WorkflowTests|RootFSTests|EXT4Tests"
 
 ## lint: the style that CI insists on
 lint:
