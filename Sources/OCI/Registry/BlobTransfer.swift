@@ -7,8 +7,9 @@ internal import Synchronization
 ///
 /// A connection that breaks is followed by one that asks for the rest (RFC 9110, 14: Range requests).
 struct BlobTransfer: Sendable {
-    /// So much on one connection is progress: the count of failures in a row begins anew.
-    private static let progress: Int64 = 64 << 10
+    /// So much on one connection is progress: the count of failures in a row begins anew. No more than comes with the
+    /// head of an answer, because that may be all that is left of a connection that breaks before its body was asked for.
+    private static let progress: Int64 = 1 << 10
     /// But a blob that takes more connections than this is given up.
     private static let mostConnections = 1000
 
