@@ -25,6 +25,13 @@ package struct OpenFile: ~Copyable {
 
     /// Writes all of `bytes` at `offset`.
     package func write(_ bytes: UnsafeRawBufferPointer, at offset: Int) throws(FileError) {
+        try Self.write(descriptor, path, bytes, at: offset)
+    }
+
+    /// The same for a thread that only has the descriptor of a file that another one keeps open.
+    package static func write(
+        _ descriptor: Int32, _ path: String, _ bytes: UnsafeRawBufferPointer, at offset: Int
+    ) throws(FileError) {
         var written = 0
         while written < bytes.count {
             written += try retryingInterrupts("write \(path)") {

@@ -1,3 +1,5 @@
+import Glibc
+
 /// The date that `SOURCE_DATE_EPOCH` asks for (reproducible-builds.org), in seconds since 1970.
 package enum SourceDateEpoch {
     package static let variable = "SOURCE_DATE_EPOCH"
@@ -9,6 +11,11 @@ package enum SourceDateEpoch {
     package struct Invalid: Error {
         package let message =
             "\(variable) in the environment must be a number of seconds since 1970, at most \(latest), or not be set"
+    }
+
+    /// What the environment of this process asks for; nil where it asks for nothing.
+    package static func fromEnvironment() throws(Invalid) -> Int64? {
+        try parse(getenv(variable).map { String(cString: $0) })
     }
 
     /// Nil where the variable is not set, or empty.

@@ -70,14 +70,7 @@ package struct VerityTree: Sendable {
         let path: String
 
         func take(_ hashes: UnsafeMutableRawBufferPointer, at offset: UInt64) throws(FileError) -> Int? {
-            var written = 0
-            while written < hashes.count {
-                written += try retryingInterrupts("write \(path)") {
-                    pwrite(
-                        descriptor, hashes.baseAddress.map { $0 + written }, hashes.count - written,
-                        off_t(offset) + written)
-                }
-            }
+            try OpenFile.write(descriptor, path, UnsafeRawBufferPointer(hashes), at: Int(offset))
             return nil
         }
     }

@@ -45,7 +45,7 @@ private final class ImageFuzz {
         rmdir(image.directory.path)
     }
 
-    func round(_ generator: inout TestSupport.SeededGenerator) throws -> String {
+    func round(_ generator: inout SeededGenerator) throws -> String {
         let damaged = (0..<generator.pick([1, 1, 1, 2, 3])).map { _ in generator.pick(structures) }
         for structure in damaged { try damage(structure, &generator) }
         for structure in damaged where generator.chance(90) { try DamagedImage.repair(structure, descriptor) }
@@ -68,7 +68,7 @@ private final class ImageFuzz {
     }
 
     private func damage(
-        _ structure: DamagedImage.Structure, _ generator: inout TestSupport.SeededGenerator
+        _ structure: DamagedImage.Structure, _ generator: inout SeededGenerator
     ) throws {
         for _ in 0..<generator.number(1...8) {
             let offset = generator.number(structure.range.lowerBound...(structure.range.upperBound - 1))

@@ -214,14 +214,7 @@ final class PartialBlob: Sendable {
     var stored: StoredFile { StoredFile(file, size: existing) }
 
     func write(_ bytes: UnsafeRawBufferPointer, at offset: Int64) throws(FileError) {
-        var written = 0
-        while written < bytes.count {
-            written += try retryingInterrupts("write \(partial)") {
-                pwrite(
-                    file.descriptor, bytes.baseAddress.map { $0 + written }, bytes.count - written,
-                    off_t(offset) + off_t(written))
-            }
-        }
+        try OpenFile.write(file.descriptor, partial, bytes, at: Int(offset))
     }
 
     /// Gives a proven blob its name.

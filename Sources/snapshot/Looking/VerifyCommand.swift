@@ -38,8 +38,9 @@ struct VerifyCommand: ParsableCommand {
             let image = try ImageFile(file)
             let facts = image.reader.information
             document.add(try image.reader.verify(freeBlocksReadZero: !facts.wasMounted), facts)
-            try document.addVerity(of: image)
-            try document.addChecksum(of: image)
+            let sidecar = Sidecar(beside: image.path, uuid: uuidText(facts.uuid))
+            try document.addVerity(of: image, sidecar)
+            try document.addChecksum(of: image, sidecar)
         } catch let error as EXT4Error where error.code == .corrupt {
             document.note(error.message)
         }
@@ -84,8 +85,7 @@ struct VerifyDocument: Encodable {
         if !facts.wasMounted { freeBlocksReadZero = report.isSound }
     }
 
-    mutating func addVerity(of image: borrowing ImageFile) throws {
-        let sidecar = Sidecar(beside: image.path, uuid: uuidText(image.reader.information.uuid))
+    mutating func addVerity(of image: borrowing ImageFile, _ sidecar: Sidecar?) throws {
         guard let tree = try ImageVerity(of: image) else {
             if sidecar?.result.verity != nil {
                 note("the hash tree that the result document speaks of is missing or damaged")
@@ -100,9 +100,8 @@ struct VerifyDocument: Encodable {
         }
     }
 
-    mutating func addChecksum(of image: borrowing ImageFile) throws {
-        let facts = image.reader.information
-        guard !facts.wasMounted, let sidecar = Sidecar(beside: image.path, uuid: uuidText(facts.uuid)) else { return }
+    mutating func addChecksum(of image: borrowing ImageFile, _ sidecar: Sidecar?) throws {
+        guard !image.reader.information.wasMounted, let sidecar else { return }
         let found = try HelperInterface.sha256(of: image.file)
         sha256 = found.hex
         if found.hex != sidecar.result.sha256 {

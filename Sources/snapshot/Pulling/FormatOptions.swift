@@ -1,5 +1,4 @@
 import ArgumentParser
-import Glibc
 import HelperInterface
 
 /// What decides how the file system is made.
@@ -26,7 +25,7 @@ struct FormatOptions: ParsableArguments {
     /// The date that the environment asks for; nil where it asks for none.
     func sourceDateEpoch() throws -> Int64? {
         do {
-            return try SourceDateEpoch.parse(getenv(SourceDateEpoch.variable).map { String(cString: $0) })
+            return try SourceDateEpoch.fromEnvironment()
         } catch {
             throw ValidationError(error.message)
         }

@@ -102,8 +102,7 @@ struct RunCommand: AsyncParsableCommand {
         }
         request.verity = verity
         do {
-            request.sourceDateEpoch = try SourceDateEpoch.parse(
-                getenv(SourceDateEpoch.variable).map { String(cString: $0) })
+            request.sourceDateEpoch = try SourceDateEpoch.fromEnvironment()
         } catch {
             throw SnapshotError(.usage, error.message)
         }
