@@ -17,6 +17,11 @@ let grdbSQLite: Target.Dependency = .product(name: "GRDBSQLite", package: "GRDB.
 let httpClient: Target.Dependency = .product(name: "AsyncHTTPClient", package: "async-http-client")
 let logging: Target.Dependency = .product(name: "Logging", package: "swift-log")
 let metrics: Target.Dependency = .product(name: "CoreMetrics", package: "swift-metrics")
+let protobuf: Target.Dependency = .product(name: "SwiftProtobuf", package: "swift-protobuf")
+let httpTypes: Target.Dependency = .product(name: "HTTPTypes", package: "swift-http-types")
+let hummingbird: [Target.Dependency] = ["HummingbirdCore", "HummingbirdHTTP2", "HummingbirdTLS"].map {
+    .product(name: $0, package: "hummingbird")
+}
 let signals: Target.Dependency = .product(name: "UnixSignals", package: "swift-service-lifecycle")
 let tracing: Target.Dependency = .product(name: "Tracing", package: "swift-distributed-tracing")
 let nio: [Target.Dependency] = ["NIOCore", "NIOHTTP1", "NIOPosix"].map { .product(name: $0, package: "swift-nio") }
@@ -34,11 +39,15 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
         .package(url: "https://github.com/apple/swift-crypto", from: "4.5.2"),
         .package(url: "https://github.com/apple/swift-distributed-tracing", from: "1.7.3"),
+        .package(url: "https://github.com/apple/swift-http-types", from: "1.8.0"),
         .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
         .package(url: "https://github.com/apple/swift-metrics", from: "2.13.0"),
         .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
         .package(url: "https://github.com/apple/swift-nio-ssl", from: "2.37.6"),
+        .package(url: "https://github.com/apple/swift-nio-http2", from: "1.46.0"),
+        .package(url: "https://github.com/apple/swift-protobuf", from: "1.39.0", traits: []),
         .package(url: "https://github.com/groue/GRDB.swift", from: "7.10.0"),
+        .package(url: "https://github.com/hummingbird-project/hummingbird", from: "2.28.1"),
         .package(url: "https://github.com/swift-server/async-http-client", from: "1.37.0"),
         .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
     ],
@@ -75,9 +84,25 @@ let package = Package(
         // Blocking work that is done at the same time.
         .target(name: "Threads", swiftSettings: settings),
 
+        // The Sandbox API: the protocol, the messages (generated: scripts/generate-protos), and any provider behind it.
+        .target(
+            name: "Connect",
+            dependencies: [
+                "CZlib", httpClient, httpTypes, logging, nioSSL, protobuf,
+                .product(name: "NIOHTTP2", package: "swift-nio-http2"),
+            ] + nio + hummingbird,
+            swiftSettings: settings),
+        .target(name: "SandboxAPI", dependencies: ["Connect", protobuf], swiftSettings: settings),
+
         // Sandboxes, and the workflow that runs in them.
         .target(name: "CLinux"),
-        .target(name: "Sandbox", dependencies: ["CLinux", "Files", logging], swiftSettings: settings),
+        .target(
+            name: "Sandbox", dependencies: ["CLinux", "Connect", "Files", "SandboxAPI", logging, protobuf],
+            swiftSettings: settings),
+        .target(
+            name: "SandboxServer",
+            dependencies: ["Connect", "Files", "Sandbox", "SandboxAPI", logging, protobuf] + nio + hummingbird,
+            swiftSettings: settings),
         .target(
             name: "CatalogMigrations", path: "migrations/catalog",
             resources: [.embedInCode("v0001_snapshots.sql")], swiftSettings: settings),
@@ -91,9 +116,8 @@ let package = Package(
         .executableTarget(
             name: "snapwf",
             dependencies: [
-                "Files", "HelperInterface", "OCI", "Sandbox", "SnapshotSteps", "Workflow", argumentParser, crypto,
-                logging,
-                signals,
+                "Connect", "Files", "HelperInterface", "OCI", "Sandbox", "SandboxServer", "SnapshotSteps", "Workflow",
+                argumentParser, crypto, logging, signals,
             ],
             swiftSettings: settings),
         .executableTarget(
@@ -125,7 +149,22 @@ let package = Package(
             name: "OCITests", dependencies: ["Files", "OCI", "TestSupport", crypto, logging] + nio,
             swiftSettings: settings),
         .testTarget(
-            name: "SandboxTests", dependencies: ["CLinux", "Files", "Sandbox", "SandboxShimHost", logging],
+            name: "SandboxTests",
+            dependencies: [
+                "CLinux", "Connect", "Files", "Sandbox", "SandboxAPI", "SandboxShimHost", "TestSupport", logging,
+                protobuf,
+            ],
+            swiftSettings: settings),
+        .testTarget(
+            name: "ConnectTests",
+            dependencies: ["Connect", "TestSupport", httpClient, httpTypes, logging, nioSSL, protobuf] + nio,
+            swiftSettings: settings),
+        .testTarget(
+            name: "SandboxServerTests",
+            dependencies: [
+                "Connect", "Files", "Sandbox", "SandboxAPI", "SandboxServer", "SandboxShimHost", "TestSupport", logging,
+                protobuf,
+            ] + nio,
             swiftSettings: settings),
         .testTarget(name: "FilesTests", dependencies: ["Files"], swiftSettings: settings),
         .testTarget(name: "ThreadsTests", dependencies: ["Threads"], swiftSettings: settings),
