@@ -38,6 +38,19 @@ package protocol SandboxProvider: Sendable {
     /// Processes that the command put into a session of their own go on; everything ends with the sandbox.
     func run(_ command: ShortCommand, in id: SandboxID) async throws -> CommandOutput
 
+    /// Runs a command to its end and hands over what it says as it comes, in order within each of the two channels.
+    ///
+    /// Without a deadline and without a limit: while `onProgress` runs, at most some 100 KiB are taken from the command,
+    /// which then has to wait. When the task is cancelled, when `onProgress` throws, or when this process dies, the
+    /// command's process group is killed. Processes that the command put into a session of their own go on.
+    ///
+    /// - Returns: the exit code, 0…255; 128 + n when signal n ended the command.
+    /// - Throws: what ``run(_:in:)`` throws (`missingTool` may come after `started`), `CancellationError`, or what
+    ///   `onProgress` threw.
+    func stream(
+        _ command: StreamedCommand, in id: SandboxID, onProgress: (CommandProgress) async throws -> Void
+    ) async throws -> Int32
+
     /// Writes a file aside and renames it into place, so nobody ever sees half of it. Missing parents are made.
     ///
     /// - Parameters:
@@ -88,6 +101,12 @@ extension SandboxProvider {
     }
 
     package func hostPath(of path: String, in id: SandboxID) -> String? { nil }
+
+    package func stream(
+        _ command: StreamedCommand, in id: SandboxID, onProgress: (CommandProgress) async throws -> Void
+    ) async throws -> Int32 {
+        throw SandboxError(.unimplemented, "the provider \(name) cannot stream a command's output")
+    }
 
     package func run(_ arguments: [String], in id: SandboxID) async throws -> CommandOutput {
         try await run(ShortCommand(arguments), in: id)
