@@ -1,54 +1,6 @@
 import CLinux
 import Glibc
 
-/// What goes to a command's standard input.
-struct CommandInput: ~Copyable {
-    /// In bytes.
-    let size: UInt64
-    private let file: Descriptor
-    private var bytes: ArraySlice<UInt8>
-    private var unread: UInt64
-
-    init(_ contents: FileContents) throws(SandboxError) {
-        switch contents {
-        case .bytes(let all):
-            size = UInt64(all.count)
-            file = .none
-            bytes = all[...]
-            unread = 0
-        case .hostFile(let path):
-            let opened = try Descriptor.open(path, O_RDONLY)
-            var status = stat()
-            guard fstat(opened.raw, &status) == 0 else { throw .system(errno, "look at \(path)") }
-            guard status.isRegularFile, let length = UInt64(exactly: status.st_size) else {
-                throw SandboxError(.invalidArgument, "\(path) is not a regular file")
-            }
-            size = length
-            file = consume opened
-            bytes = []
-            unread = length
-        }
-    }
-
-    /// What to write next; empty at the end.
-    mutating func next() throws(SandboxError) -> ArraySlice<UInt8> {
-        guard bytes.isEmpty, unread > 0 else { return bytes }
-        let raw = file.raw
-        var chunk = [UInt8](repeating: 0, count: Int(min(unread, 256 << 10)))
-        let count = retrying { read(raw, &chunk, chunk.count) }
-        guard count > 0 else {
-            throw .system(count < 0 ? errno : EIO, "read a file for the sandbox; did it become shorter")
-        }
-        unread -= UInt64(count)
-        bytes = chunk[..<count]
-        return bytes
-    }
-
-    mutating func consumed(_ count: Int) {
-        bytes = bytes.dropFirst(count)
-    }
-}
-
 /// A command that was started: this side's ends of its pipes.
 struct RunningCommand: ~Copyable {
     /// bwrap outside of the sandbox, this process's child.
@@ -72,13 +24,43 @@ struct CommandResult: Sendable {
 
     var end: End
     var output: [UInt8]
+    /// Of a command that is listened to only the last few KiB.
     var errors: [UInt8]
 }
 
-/// Feeds a command, gathers what it says, and ends it at its deadline. Blocks its thread.
+/// How somebody ends a command early.
+protocol CommandWatch: Sendable {
+    /// Readable, or hung up, when ``isCancelled()`` is worth asking.
+    var readEnd: Int32 { get }
+    func isCancelled() -> Bool
+}
+
+extension CancelSignal: CommandWatch {
+    func isCancelled() -> Bool { true }
+}
+
+/// Where what a command says goes.
+enum CommandSink: Sendable {
+    /// To the end, if it is at most so many bytes a channel.
+    case gather(limit: Int)
+    /// To a listener, as fast as it takes it.
+    case pass(CommandExchange)
+}
+
+/// Feeds a command, takes what it says, and ends it at its deadline or when it is cancelled. Blocks its thread.
 struct CommandLoop: ~Copyable {
-    /// Room for complaints, however little output is wanted.
+    /// Room for complaints, however little output is wanted; the bound for what bwrap says.
     private static let leastErrorLimit = 64 << 10
+    /// Of a listened command's complaints so much is kept for ``CommandResult/errors``.
+    private static let keptErrors = 4 << 10
+    /// Once the command ended, what it left in a pipe is taken; a process that it left behind may write on for ever.
+    private static let lastWords = 1 << 20
+
+    private enum Channel {
+        static let output = 0
+        static let errors = 1
+        static let status = 2
+    }
 
     private let pid: Int32
     private let process: Descriptor
@@ -87,11 +69,13 @@ struct CommandLoop: ~Copyable {
     private let outputs: [Int32]
     private let owned: Pipes
     private var feed: CommandInput
-    private let cancel: Int32
+    private let watch: any CommandWatch
+    private let sink: CommandSink
     private var gathered: [[UInt8]] = [[], [], []]
     private var open = [true, true, true]
     /// The command's own process, from bwrap's word and before anybody could reap it.
     private var leader: ProcessIdentity?
+    private var hasStarted = false
 
     private struct Pipes: ~Copyable {
         let output: Descriptor
@@ -99,7 +83,10 @@ struct CommandLoop: ~Copyable {
         let status: Descriptor
     }
 
-    init(_ command: consuming RunningCommand, input feed: consuming CommandInput, cancel: Int32) {
+    init(
+        _ command: consuming RunningCommand, input feed: consuming CommandInput, watch: any CommandWatch,
+        sink: CommandSink
+    ) {
         for raw in [command.input.raw, command.output.raw, command.errors.raw, command.status.raw] {
             setNonBlocking(raw)
         }
@@ -109,15 +96,18 @@ struct CommandLoop: ~Copyable {
         input = command.input
         owned = Pipes(output: command.output, errors: command.errors, status: command.status)
         self.feed = feed
-        self.cancel = cancel
+        self.watch = watch
+        self.sink = sink
     }
 
     /// Runs to the end; whatever happens, bwrap is gone and reaped afterwards.
-    consuming func finish(deadline: Duration, limit: Int) throws(SandboxError) -> CommandResult {
-        let end = SteadyClock.now() + deadline
+    ///
+    /// - Parameter deadline: `nil` for none.
+    consuming func finish(deadline: Duration?) throws(SandboxError) -> CommandResult {
+        let end = deadline.map { SteadyClock.now() + $0 }
         var early: CommandResult.End?
         do throws(SandboxError) {
-            early = try pump(until: end, limit: limit)
+            early = try pump(until: end)
         } catch {
             killGroup()
             _ = try ChildProcess.reap(pid)
@@ -125,80 +115,119 @@ struct CommandLoop: ~Copyable {
         }
         if early != nil { killGroup() }
         _ = try ChildProcess.reap(pid)
-        if early == nil && !gather(limit: limit) { early = .tooMuchOutput }
-        return CommandResult(end: early ?? exit, output: gathered[0], errors: gathered[1])
+        if early == nil && !take(isLast: true) { early = .tooMuchOutput }
+        return CommandResult(
+            end: early ?? exit, output: gathered[Channel.output], errors: gathered[Channel.errors])
     }
 
     private var exit: CommandResult.End {
         // Only a command that was really executed has an exit code there; bwrap's own exit code says less.
-        integer(named: "exit-code", inStatus: gathered[2]).map { .exited($0) } ?? .neverStarted
+        integer(named: "exit-code", inStatus: gathered[Channel.status]).map { .exited($0) } ?? .neverStarted
+    }
+
+    /// Whether more output can be taken now.
+    private var hasRoom: Bool {
+        if case .pass(let exchange) = sink { exchange.hasRoom } else { true }
     }
 
     /// - Returns: `nil` when the command ended by itself.
-    private mutating func pump(until end: Duration, limit: Int) throws(SandboxError) -> CommandResult.End? {
+    private mutating func pump(until end: Duration?) throws(SandboxError) -> CommandResult.End? {
         while true {
-            let rest = end - SteadyClock.now()
-            guard rest > .zero else { return .timedOut }
-            let wantsInput = try !feed.next().isEmpty
-            if !wantsInput { input = .none }
+            var milliseconds: Int64 = 60_000
+            if let end {
+                let rest = end - SteadyClock.now()
+                guard rest > .zero else { return .timedOut }
+                milliseconds = min(rest.wholeMilliseconds + 1, milliseconds)
+            }
             var pollers = [
                 pollfd(fd: process.raw, events: Int16(POLLIN), revents: 0),
-                pollfd(fd: cancel, events: Int16(POLLIN), revents: 0),
-                pollfd(fd: input.raw, events: Int16(POLLOUT), revents: 0),
+                pollfd(fd: watch.readEnd, events: Int16(POLLIN), revents: 0),
+                pollfd(fd: try wantsToWrite() ? input.raw : -1, events: Int16(POLLOUT), revents: 0),
             ]
+            let hasRoom = hasRoom
             for (index, raw) in outputs.enumerated() {
-                pollers.append(pollfd(fd: open[index] ? raw : -1, events: Int16(POLLIN), revents: 0))
+                let isWanted = open[index] && (hasRoom || index == Channel.status)
+                pollers.append(pollfd(fd: isWanted ? raw : -1, events: Int16(POLLIN), revents: 0))
             }
-            let milliseconds = Int32(clamping: min(rest.wholeMilliseconds + 1, 60_000))
-            let count = poll(&pollers, nfds_t(pollers.count), milliseconds)
+            let count = poll(&pollers, nfds_t(pollers.count), Int32(clamping: milliseconds))
             if count < 0 && errno != EINTR { throw .system(errno, "wait for a command") }
             if count <= 0 { continue }
-            if pollers[1].revents != 0 { return .cancelled }
+            if pollers[1].revents != 0 && watch.isCancelled() { return .cancelled }
             if pollers[2].revents != 0 { try write() }
-            if pollers[3...].contains(where: { $0.revents != 0 }) && !gather(limit: limit) { return .tooMuchOutput }
+            if pollers[3...].contains(where: { $0.revents != 0 }) && !take(isLast: false) { return .tooMuchOutput }
             if pollers[0].revents != 0 { return nil }
+        }
+    }
+
+    /// Whether there is something to write; closes the input at its end.
+    private mutating func wantsToWrite() throws(SandboxError) -> Bool {
+        switch try feed.next() {
+        case .bytes: return true
+        case .nothingYet: return false
+        case .end:
+            input = .none
+            return false
         }
     }
 
     private mutating func write() throws(SandboxError) {
         let raw = input.raw
-        let chunk = try feed.next()
+        guard case .bytes(let chunk) = try feed.next() else { return }
         let count = retrying { chunk.withUnsafeBytes { Glibc.write(raw, $0.baseAddress, $0.count) } }
         if count > 0 {
             feed.consumed(count)
         } else if count < 0 && errno != EAGAIN {
             // EPIPE: the command reads no more, which is its own affair.
             guard errno == EPIPE else { throw .system(errno, "write to a command") }
-            feed.consumed(chunk.count)
+            feed.close()
             input = .none
         }
     }
 
-    /// Takes what the pipes hold.
+    /// Takes what the pipes hold, as far as there is room. First what bwrap says: it tells of the start before the
+    /// command can say anything.
     ///
-    /// - Returns: whether it stayed within the limit.
-    private mutating func gather(limit: Int) -> Bool {
+    /// - Returns: whether it stayed within the limits.
+    private mutating func take(isLast: Bool) -> Bool {
         var chunk = [UInt8](repeating: 0, count: 64 << 10)
-        for (index, raw) in outputs.enumerated() where open[index] {
-            while true {
+        for index in [Channel.status, Channel.output, Channel.errors] where open[index] {
+            let raw = outputs[index]
+            var taken = 0
+            while index == Channel.status || (isLast ? taken < Self.lastWords : hasRoom) {
                 let count = retrying { read(raw, &chunk, chunk.count) }
                 if count == 0 { open[index] = false }
                 if count <= 0 { break }
-                gathered[index] += chunk[..<count]
-                if gathered[index].count > (index == 0 ? limit : max(limit, Self.leastErrorLimit)) { return false }
+                taken += count
+                guard accept(chunk[..<count], from: index) else { return false }
             }
+            if index == Channel.status { noteStart() }
         }
-        noteLeader()
         return true
     }
 
-    private mutating func noteLeader() {
-        guard leader == nil, let pid = integer(named: "child-pid", inStatus: gathered[2]) else { return }
+    /// - Returns: whether it stayed within the limit.
+    private mutating func accept(_ bytes: ArraySlice<UInt8>, from index: Int) -> Bool {
+        if case .pass(let exchange) = sink, index != Channel.status {
+            exchange.put(index == Channel.output ? .output(Array(bytes)) : .errors(Array(bytes)))
+            if index == Channel.errors {
+                gathered[index] = Array((gathered[index] + bytes).suffix(Self.keptErrors))
+            }
+            return true
+        }
+        gathered[index] += bytes
+        guard case .gather(let limit) = sink else { return gathered[index].count <= Self.leastErrorLimit }
+        return gathered[index].count <= (index == Channel.output ? limit : max(limit, Self.leastErrorLimit))
+    }
+
+    private mutating func noteStart() {
+        guard !hasStarted, let pid = integer(named: "child-pid", inStatus: gathered[Channel.status]) else { return }
+        hasStarted = true
         do throws(SandboxError) {
             leader = try ProcessIdentity(of: pid)
         } catch {
             // Gone already, or /proc cannot be read now: then there is no group to kill.
         }
+        if case .pass(let exchange) = sink { exchange.put(.started) }
     }
 
     /// Kills the command, its process group, and bwrap.

@@ -10,11 +10,60 @@ extension LocalProvider {
         })
     }
 
-    /// Runs bwrap once more, with the same binds, inside the user and pid namespaces of the sandbox's init: no
-    /// privilege is needed for it, and none is left over.
+    package func stream(
+        _ command: StreamedCommand, in id: SandboxID, onProgress: (CommandProgress) async throws -> Void
+    ) async throws -> Int32 {
+        defer { command.input?.close() }
+        let exchange = try CommandExchange()
+        command.input?.open { exchange.ring() }
+        return try await withTaskCancellationHandler {
+            async let exitCode = onOwnThread {
+                defer { exchange.end() }
+                return try streamBlocking(command, in: id, exchange)
+            }
+            do {
+                while let progress = await exchange.next() { try await onProgress(progress) }
+            } catch {
+                exchange.cancel()
+                while await exchange.next() != nil {}
+                throw error
+            }
+            return try await exitCode
+        } onCancel: {
+            exchange.cancel()
+        }
+    }
+
+    private func streamBlocking(
+        _ command: StreamedCommand, in id: SandboxID, _ exchange: CommandExchange
+    ) throws -> Int32 {
+        // Neither the deadline nor the limit is looked at.
+        let plain = ShortCommand(
+            command.arguments, environment: command.environment, workingDirectory: command.workingDirectory)
+        let started = try start(plain, in: id)
+        let initProcess = started.initProcess
+        let result = try CommandLoop(
+            started.run, input: CommandInput(command.input), watch: exchange, sink: .pass(exchange)
+        ).finish(deadline: nil)
+        return try judge(result, command: plain, id: id, initProcess: initProcess).exitCode
+    }
+
     func runBlocking(
         _ command: ShortCommand, input: consuming CommandInput, in id: SandboxID, cancel: CancelSignal
     ) throws -> CommandOutput {
+        let started = try start(command, in: id)
+        let initProcess = started.initProcess
+        let result = try CommandLoop(
+            started.run, input: input, watch: cancel, sink: .gather(limit: command.outputLimit)
+        ).finish(deadline: command.deadline)
+        return try judge(result, command: command, id: id, initProcess: initProcess)
+    }
+
+    /// Runs bwrap once more, with the same binds, inside the user and pid namespaces of the sandbox's init: no
+    /// privilege is needed for it, and none is left over.
+    private func start(
+        _ command: ShortCommand, in id: SandboxID
+    ) throws(SandboxError) -> StartedCommand {
         guard !command.arguments.isEmpty else { throw SandboxError(.invalidArgument, "the command is empty") }
         guard !command.arguments.contains(where: { $0.utf8.contains(0) }) else {
             throw SandboxError(.invalidArgument, "an argument of the command holds a zero byte")
@@ -32,9 +81,7 @@ extension LocalProvider {
             command, bubblewrap: bubblewrap, world: Bubblewrap(directory: directory, inputs: sight.spec.inputs),
             initProcess: initProcess, id: id
         )
-        let result = try CommandLoop(run, input: input, cancel: cancel.readEnd)
-            .finish(deadline: command.deadline, limit: command.outputLimit)
-        return try judge(result, command: command, id: id, initProcess: initProcess)
+        return StartedCommand(run: run, initProcess: initProcess)
     }
 
     private func start(
@@ -95,6 +142,11 @@ extension LocalProvider {
             throw SandboxError(.ended, "sandbox \(id) ended while a command ran in it; create another")
         }
     }
+}
+
+private struct StartedCommand: ~Copyable {
+    let run: RunningCommand
+    let initProcess: ProcessIdentity
 }
 
 /// The namespaces of a sandbox, as bwrap wants them.
