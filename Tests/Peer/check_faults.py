@@ -453,6 +453,42 @@ def a_server_dies_where_it_is_told_to(org):
 
 
 @check
+def killed_at_any_moment_it_neither_loses_nor_leaks_a_sandbox(org):
+    for number in range(12):
+        is_over = threading.Event()
+
+        def work():
+            while not is_over.is_set():
+                try:
+                    name = org.ok("CreateSandbox")["sandbox"]["sandboxId"]
+                    if time.monotonic_ns() % 2:
+                        org.ok("KillSandbox", sandbox={"id": name})
+                except (OSError, http.client.HTTPException):
+                    time.sleep(0.005)
+
+        threads = [threading.Thread(target=work) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        time.sleep(0.005 * number)
+        org.peer.kill()
+        is_over.set()
+        for thread in threads:
+            thread.join()
+        org.peer.start()
+    end = time.monotonic() + 30
+    while True:
+        report = org.control()
+        states = {sandbox["status"] for sandbox in report["sandboxes"]}
+        expect(7 not in states, f"failed: {[one['error'] for one in report['sandboxes'] if one['status'] == 7]}")
+        # Two processes of bubblewrap for each, and nothing for what is over.
+        found = processes_of(os.path.join(org.peer.state, "sandboxes"))
+        if states <= {4, 6} and len(found) == 2 * org.control(org="*")["processes"]:
+            return
+        expect(time.monotonic() < end, f"{report['living']} sandboxes, {len(found)} processes, states {states}")
+        time.sleep(0.02)
+
+
+@check
 def minutes_are_as_long_as_they_are_told(org):
     org.settings(minute=0.2)
     sandbox = org.create(timeoutMinutes=2)

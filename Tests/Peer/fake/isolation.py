@@ -23,6 +23,7 @@ _SYSTEM_FILES = (
     "alternatives", "ca-certificates", "gai.conf", "host.conf", "hosts", "ld.so.cache", "ld.so.conf", "ld.so.conf.d",
     "localtime", "nsswitch.conf", "os-release", "protocols", "resolv.conf", "services", "ssl/certs", "ssl/openssl.cnf",
 )
+_SYSTEM_FOLDERS = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _libc = ctypes.CDLL(None, use_errno=True)
 # setgroups, setresgid, setresuid: by number, because the functions of these names change every thread.
@@ -67,6 +68,15 @@ def make_root(root, work):
         os.makedirs(path, exist_ok=True)
         os.chmod(path, mode)
         os.chown(path, owner, owner)
+    for name in (*_SYSTEM_FOLDERS, "var/tmp"):
+        path, target = os.path.join(root, name), "../tmp"
+        if name in _SYSTEM_FOLDERS:
+            if not os.path.islink("/" + name):
+                continue
+            target = os.readlink("/" + name)
+        # Not by bwrap, which cannot do it twice.
+        if not os.path.lexists(path):
+            os.symlink(target, path)
     with open(os.path.join(root, "etc/passwd"), "w") as file:
         file.write(f"root:x:0:0::/root:/bin/sh\ndepot:x:{USER}:{USER}::/home/depot:/bin/sh\n")
     with open(os.path.join(root, "etc/group"), "w") as file:
@@ -76,30 +86,20 @@ def make_root(root, work):
 def _bubblewrap(root, status):
     arguments = ["bwrap", "--unshare-pid", "--unshare-ipc", "--unshare-uts", "--hostname", "sandbox", "--new-session"]
     arguments += ["--json-status-fd", str(status), "--bind", root, "/", "--ro-bind", "/usr", "/usr"]
-    for name in ("bin", "sbin", "lib", "lib32", "lib64", "libx32"):
-        if os.path.islink("/" + name):
-            arguments += ["--symlink", os.readlink("/" + name), "/" + name]
-        elif os.path.isdir("/" + name):
+    for name in _SYSTEM_FOLDERS:
+        if os.path.isdir("/" + name) and not os.path.islink("/" + name):
             arguments += ["--ro-bind", "/" + name, "/" + name]
-    arguments += ["--proc", "/proc", "--dev", "/dev", "--symlink", "../tmp", "/var/tmp"]
+    arguments += ["--proc", "/proc", "--dev", "/dev"]
     for name in _SYSTEM_FILES:
         arguments += ["--ro-bind-try", "/etc/" + name, "/etc/" + name]
     return arguments
 
 
-def _read_line(descriptor):
-    """A line of a pipe, a byte at a time, or None at its end and after the deadline."""
-    line = b""
+def _is_up(descriptor):
+    """Waits for a byte of a pipe; false at its end and after the deadline."""
     poll = select.poll()
     poll.register(descriptor, select.POLLIN)
-    while not line.endswith(b"\n"):
-        if not poll.poll(_BOOT_DEADLINE_MS):
-            return None
-        byte = os.read(descriptor, 1)
-        if not byte:
-            return None
-        line += byte
-    return line
+    return bool(poll.poll(_BOOT_DEADLINE_MS)) and os.read(descriptor, 1) != b""
 
 
 def boot(root, lifeline, record):
@@ -107,29 +107,31 @@ def boot(root, lifeline, record):
 
     Blocking: some milliseconds. Returns the bwrap process to be waited for.
     """
-    status, status_write = os.pipe()
+    # Not a pipe: a server that is killed now must not end bwrap before it has told its child to go on, for which the
+    # child would wait for ever.
+    status = os.memfd_create("status")
     up, up_write = os.pipe()
     go_read, go = os.pipe()
     rest = "read -r line" if lifeline is not None else f"exec sleep {_LIFETIME}"
     script = f"echo up; read -r go </proc/self/fd/{go_read} || exit 0; exec >/dev/null; {rest}"
     try:
         process = subprocess.Popen(
-            _bubblewrap(root, status_write) + ["/bin/sh", "-c", script],
+            _bubblewrap(root, status) + ["/bin/sh", "-c", script],
             stdin=subprocess.DEVNULL if lifeline is None else lifeline, stdout=up_write, stderr=subprocess.DEVNULL,
-            pass_fds=(status_write, go_read), start_new_session=True, cwd="/", env={"PATH": _PATH},
+            pass_fds=(status, go_read), start_new_session=True, cwd="/", env={"PATH": _PATH},
         )
-        for descriptor in (status_write, up_write, go_read):
-            os.close(descriptor)
-        line = _read_line(status)
-        if line is None or _read_line(up) is None:
-            process.kill()
-            process.wait()
+    finally:
+        os.close(up_write)
+        os.close(go_read)
+    try:
+        if not _is_up(up):
             raise ProcessGone("bwrap did not start")
-        pid = json.loads(line)["child-pid"]
+        pid = json.loads(os.pread(status, 4096, 0).partition(b"\n")[0])["child-pid"]
         record(pid, start_time(pid))
         os.write(go, b"go\n")
         return process
     finally:
+        # What has not been told to go ends here.
         for descriptor in (status, up, go):
             os.close(descriptor)
 

@@ -6,6 +6,7 @@ import os
 import secrets
 import shutil
 import subprocess
+import threading
 import time
 from dataclasses import asdict, dataclass, field
 
@@ -70,6 +71,7 @@ class Sandboxes:
             self.by_org.setdefault(sandbox.org, {})[sandbox.id] = sandbox
         self.living = {name for name, sandbox in self.all.items() if not sandbox.is_terminal}
         self.booting = set()
+        self.lock = threading.Lock()
         self.pidfds = {}
         self.children = {}
         self.tasks = set()
@@ -121,7 +123,10 @@ class Sandboxes:
         return os.path.join(self.directory, sandbox.id + ".root")
 
     def save(self, sandbox):
-        self.files.write(sandbox.id, asdict(sandbox))
+        """Also from the thread that boots it; what was forgotten meanwhile stays so."""
+        with self.lock:
+            if sandbox.id in self.all:
+                self.files.write(sandbox.id, asdict(sandbox))
 
     def end_later(self, sandbox, seconds, status):
         """The caller is told at once, and it happens in a moment; a restart in between does not forget it."""
@@ -143,9 +148,10 @@ class Sandboxes:
     def vanish(self, sandbox):
         """Nobody remembers it."""
         self.end(sandbox, CANCELLED, "vanished")
-        self.all.pop(sandbox.id, None)
-        self.by_org[sandbox.org].pop(sandbox.id, None)
-        self.files.remove(sandbox.id)
+        with self.lock:
+            self.all.pop(sandbox.id, None)
+            self.by_org[sandbox.org].pop(sandbox.id, None)
+            self.files.remove(sandbox.id)
 
     def spawn(self, coroutine):
         """For what has to happen even if nobody waits for it any more."""
@@ -158,14 +164,21 @@ class Sandboxes:
 
     async def resume(self):
         """Takes up what another process left: living ones go on, half-made ones are made, others are found dead."""
-        for name in list(self.living):
-            sandbox = self.all[name]
+        for sandbox in list(self.all.values()):
             if not sandbox.real:
                 continue
-            if sandbox.pid is None:
+            if sandbox.is_terminal:
+                self._end_init(sandbox)
+                if os.path.exists(self.root(sandbox)):
+                    self._clean_later(sandbox)
+            elif sandbox.status != RUNNING:
+                self._end_init(sandbox)
+                sandbox.status = CREATED
                 self.spawn(self._provision(sandbox))
             elif not self._hold(sandbox):
-                self.end(sandbox, FAILED, "the sandbox's init is gone")
+                # Ended on purpose, perhaps, when there was no time to say so.
+                status = FAILED if sandbox.ends is None else sandbox.ends_as
+                self.end(sandbox, status, "the sandbox's init is gone")
         self.spawn(self._tick())
 
     async def end_all(self):
@@ -236,22 +249,34 @@ class Sandboxes:
 
         def record(pid, start):
             sandbox.pid, sandbox.pid_start, sandbox.boot = pid, start, self.boot_id
-            # Not after it has ended and was forgotten.
-            if sandbox.id in self.all:
-                self.save(sandbox)
+            self.save(sandbox)
 
         return isolation.boot(root, self.lifeline, record)
 
-    def _hold(self, sandbox):
-        """A handle of its init that no other process can take the place of; false: it is gone."""
-        if sandbox.boot != self.boot_id or isolation.start_time(sandbox.pid) != sandbox.pid_start:
-            return False
+    def _init(self, sandbox):
+        """A handle of its init that no other process can take the place of; None: it is gone."""
+        if sandbox.pid is None or sandbox.boot != self.boot_id:
+            return None
         try:
             pidfd = os.pidfd_open(sandbox.pid)
         except ProcessLookupError:
-            return False
-        if isolation.start_time(sandbox.pid) != sandbox.pid_start:
+            return None
+        if isolation.start_time(sandbox.pid) == sandbox.pid_start:
+            return pidfd
+        os.close(pidfd)
+        return None
+
+    def _end_init(self, sandbox):
+        """One that was made, but of which nobody knows whether it was told to go."""
+        pidfd = self._init(sandbox)
+        if pidfd is not None:
+            isolation.end(pidfd)
             os.close(pidfd)
+
+    def _hold(self, sandbox):
+        """False: its init is gone."""
+        pidfd = self._init(sandbox)
+        if pidfd is None:
             return False
         self.pidfds[sandbox.id] = pidfd
         asyncio.get_running_loop().add_reader(pidfd, functools.partial(self._gone, sandbox))
