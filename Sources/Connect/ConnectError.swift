@@ -42,15 +42,19 @@ package struct ConnectError: Error, Sendable, CustomStringConvertible {
     package var retryAfter: Duration?
     /// Whether the call may have had its effect all the same: the request, or a part of it, had left.
     package var isAmbiguous: Bool
+    /// Whether the answer was not one of the protocol: a page, another service, an old version, a proxy.
+    package var isNotConnect: Bool
 
     package init(
-        _ code: Code, _ message: String, details: [Detail] = [], retryAfter: Duration? = nil, isAmbiguous: Bool = false
+        _ code: Code, _ message: String, details: [Detail] = [], retryAfter: Duration? = nil,
+        isAmbiguous: Bool = false, isNotConnect: Bool = false
     ) {
         self.code = code
         self.message = message
         self.details = details
         self.retryAfter = retryAfter
         self.isAmbiguous = isAmbiguous
+        self.isNotConnect = isNotConnect
     }
 
     package var description: String { message.isEmpty ? code.rawValue : "\(code.rawValue): \(message)" }
