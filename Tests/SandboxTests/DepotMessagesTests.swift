@@ -27,7 +27,9 @@ struct DepotMessagesTests {
             fields.insert(Int(tag >> 3))
             switch tag & 7 {
             case 0: while let byte = bytes.popFirst(), byte >= 0x80 {}
-            case 2: bytes = bytes.dropFirst(Int(bytes.removeFirst()))
+            case 2:
+                let length = Int(bytes.removeFirst())
+                bytes = bytes.dropFirst(length)
             default: Issue.record("unexpected wire type \(tag & 7)")
             }
         }
