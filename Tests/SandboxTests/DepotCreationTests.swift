@@ -86,7 +86,7 @@ struct DepotCreationTests {
 
     @Test("nothing is believed only after the lists' lag")
     func nothing() async throws {
-        try await PeerWorld.with(configure: { $0.listingLag = .milliseconds(1200) }) { world in
+        try await PeerWorld.with(configure: { $0.listingLag = .milliseconds(1200) }) { world async throws in
             #expect(try await world.provider.findInDoubt(labels: labels, since: .now()) == [])
             #expect(try world.count("call", "ListSandboxes") >= 3)
         }

@@ -1,3 +1,4 @@
+@testable import Connect
 import Files
 import Logging
 @testable import Sandbox
@@ -25,7 +26,7 @@ struct DepotProviderTests {
             #expect(try await world.living() == 0)
             // Over already: failed_precondition, and success.
             try await provider.kill(id)
-            try await world.host.control(["org": world.organization, "act": [["sandbox": id.rawValue, "do": "vanish"]]])
+            try await world.act("vanish", on: id)
             try await provider.kill(id)
             #expect(try await provider.get(id) == nil)
         }
@@ -87,7 +88,8 @@ struct DepotProviderTests {
     @Test("a stream that ends without Finished is no result; after Finished its end does not matter")
     func cuts() async throws {
         try await withSandbox { world, provider, id in
-            for (place, way) in [("started", "reset"), ("finished", "close"), ("started", "close"), ("finished", "reset")] {
+            let cuts = [("started", "reset"), ("finished", "close"), ("started", "close"), ("finished", "reset")]
+            for (place, way) in cuts {
                 try await world.rules(["method": "RunCommand", "fault": "cut", "at": place, "how": way])
                 let error = try await sandboxError { _ = try await provider.run(["echo", "x"], in: id) }
                 #expect(error.code == .unavailable && error.isInDoubt, "\(place) \(way): \(error)")
@@ -103,8 +105,10 @@ struct DepotProviderTests {
     func noise() async throws {
         try await withSandbox(settings: ["unknown_fields": true]) { world, provider, id in
             try await world.rules([
-                "method": "RunCommand", "fault": "status", "status": 429, "code": "resource_exhausted", "retry_after": "0",
+                "method": "RunCommand", "fault": "status", "status": 429, "code": "resource_exhausted",
+                "retry_after": "0",
             ])
+            try await world.rules(["method": "RunCommand", "fault": "noise"])
             #expect(try await provider.run(["echo", "x"], in: id).text == "x\n")
             #expect(try world.count("command") == 1)
         }
@@ -124,7 +128,7 @@ struct DepotProviderTests {
 
     @Test("standard input is refused before anything is sent")
     func input() async throws {
-        try await withSandbox { world, provider, id in
+        try await withSandbox { world, provider, id async throws in
             let command = ShortCommand(["cat"], standardInput: [1])
             #expect(try await sandboxError { _ = try await provider.run(command, in: id) }.code == .unimplemented)
             #expect(try world.count("command") == 0)
@@ -177,7 +181,9 @@ struct DepotProviderTests {
             try await world.host.control(["org": world.organization, "schedule": ["seed": seed, "rate": 0.25]])
             _ = try await runner.start(command)
             var output: [UInt8] = []
-            let outcome = try await runner.wait(for: "k", from: 0, deadline: .seconds(120)) { chunk, _ in output += chunk }
+            let outcome = try await runner.wait(for: "k", from: 0, deadline: .seconds(120)) { chunk, _ in
+                output += chunk
+            }
             try await world.clear()
             #expect(outcome == .finished(exitCode: 3), "seed \(seed)")
             let lines = (1...2000).map { "line \($0)\n" }.joined()

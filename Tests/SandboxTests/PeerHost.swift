@@ -139,6 +139,10 @@ struct PeerWorld {
         try await host.control(["org": organization, "rules": rules])
     }
 
+    func act(_ what: String, on id: SandboxID) async throws {
+        try await host.control(["org": organization, "act": [["sandbox": id.rawValue, "do": what]]])
+    }
+
     func settings(_ settings: [String: Any]) async throws {
         try await host.control(["org": organization, "settings": settings])
     }
