@@ -406,7 +406,7 @@ def a_schedule_is_the_same_for_the_same_seed(org):
         before = len(org.peer.journal("call"))
         for _ in range(40):
             is_reset(lambda: org.unary("ListSandboxes"))
-        return [(line.get("fault") or {}).get("name") for line in org.peer.journal("call")[before:]]
+        return [(line.get("rule") or {}).get("name") for line in org.peer.journal("call")[before:]]
 
     first = play()
     expect(5 < sum(name is not None for name in first) < 30, f"faults: {first}")
@@ -505,6 +505,8 @@ def main(only):
             told |= {"ok": False, "error": f"{type(error).__name__}: {error}", "lines": lines}
         counts["passed" if told["ok"] else "failed"] += 1
         print(json.dumps(told), flush=True)
+        if not told["ok"]:
+            print(json.dumps(told), file=sys.stderr)
     # The end of the lifeline ends the server and every sandbox.
     expect(processes_of(state), "no sandbox is left to be ended")
     os.close(peer.write_end)

@@ -48,6 +48,8 @@ async def main(options):
             told |= {"ok": False, "error": f"{type(error).__name__}: {error}", "lines": lines}
         counts["passed" if told["ok"] else "failed"] += 1
         print(json.dumps(told), flush=True)
+        if not told["ok"]:
+            print(json.dumps(told), file=sys.stderr)
     for name in session.made:
         try:
             await session.call("kill_sandbox", sandbox_pb.KillSandboxRequest(sandbox=ref(name)))

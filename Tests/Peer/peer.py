@@ -7,8 +7,8 @@ h2 (with TLS by ALPN, without by prior knowledge or upgrade), protobuf and JSON,
 
 What it knows is in DIR, so it can be killed and started again in the middle of anything: sandboxes and detached
 commands live on; commands that somebody reads lose their reader. DIR/journal has a JSON line for everything, with
-"event" one of: started, stopped; call, answer (number, method, org, sandbox, outcome; with "fault" when one was put
-in); created, ended, kill, timeout, command, wrote, captured, deleted, act (what really happened).
+"event" one of: started, stopped; call, answer (number, method, org, sandbox, outcome; with "rule" and "fault" when one
+was put in); created, ended, kill, timeout, command, wrote, captured, deleted, act (what really happened).
 
 POST /_control changes its behaviour while it runs: see fake/control.py, and fake/faults.py for settings and faults.
 Rules, settings and sandboxes belong to an organisation (the header x-depot-org), so that many tests can share a peer.
@@ -102,7 +102,7 @@ class Program:
         self.number += 1
         rule = self.faults.take(org, method)
         call = Call(self.number, method, org, self.faults.settings(org), rule)
-        self.journal.write("call", number=call.number, method=method, org=org, fault=rule, http=scope["http_version"])
+        self.journal.write("call", number=call.number, method=method, org=org, rule=rule, http=scope["http_version"])
         return call
 
     def close_call(self, call, outcome):
