@@ -7,6 +7,7 @@ import Sandbox
 import SandboxServer
 import SnapshotSteps
 import UnixSignals
+import Workflow
 
 struct ServeCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
@@ -61,10 +62,15 @@ struct ServeCommand: AsyncParsableCommand {
             }
             var serving = configuration
             serving.housekeeping = { try await provider.sweep() }
-            let service = SandboxService(provider: provider, logger: session.logger)
+            let captures = SandboxCaptures(environment: session.environment, engine: session.engine)
+            let service = SandboxService(
+                provider: provider, snapshots: CaptureStore(captures: captures), logger: session.logger)
             do {
+                try await captures.resume()
                 let server = try SandboxServer(serving, service: service, logger: session.logger)
                 try await serve(server, isEncrypted: tlsCert != nil)
+                await session.engine.interrupt()
+                await captures.stop()
             } catch let error as ConnectError {
                 await session.close()
                 throw SnapshotError(error.code == .invalidArgument ? .usage : .unavailable, error.message)
