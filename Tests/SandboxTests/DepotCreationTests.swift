@@ -14,7 +14,7 @@ func sandboxError(
     throw SandboxError(.system, "nothing was thrown")
 }
 
-@Suite("creating and finding through the API", .enabled(if: PeerHost.isThere))
+@Suite("creating and finding through the API", .enabled(if: PeerWorld.isPossible))
 struct DepotCreationTests {
     private let labels = ["SNAPWF_RUN": "r1", "SNAPWF_GENERATION": "1", "SNAPWF_OWNER": "me"]
 
@@ -41,11 +41,11 @@ struct DepotCreationTests {
     func stillborn() async throws {
         for fault in ["fail", "vanish", "expire"] {
             try await PeerWorld.with(settings: ["boot_seconds": 30]) { world in
-                try await world.rules(["method": "GetSandbox", "fault": fault, "nth": 2])
+                try world.rules(["method": "GetSandbox", "fault": fault, "nth": 2])
                 let error = try await sandboxError { _ = try await world.provider.create(spec()) }
                 #expect(error.code == .ended && !error.isInDoubt, "\(fault): \(error)")
                 if fault == "fail" { #expect(error.message.contains("the machine below it failed")) }
-                #expect(try await world.living() == 0)
+                #expect(try world.living() == 0)
             }
         }
     }
@@ -74,7 +74,7 @@ struct DepotCreationTests {
             let intent = UnixTime.now()
             var numbers: [String: Any] = rule.merging(["method": "CreateSandbox"]) { $1 }
             for key in ["status", "bytes"] { numbers[key] = rule[key].flatMap { Int($0) } }
-            try await world.rules(numbers)
+            try world.rules(numbers)
             let error = try await sandboxError { _ = try await world.provider.create(spec()) }
             #expect(error.code == .unavailable && error.isInDoubt, "\(error)")
             #expect(try await world.provider.find(labels: labels, since: intent) == [])
@@ -96,14 +96,14 @@ struct DepotCreationTests {
     func refused() async throws {
         try await PeerWorld.with { world in
             let busy: [String: Any] = ["fault": "status", "status": 429, "retry_after": "0", "method": "CreateSandbox"]
-            try await world.rules(busy.merging(["times": 2]) { $1 })
+            try world.rules(busy.merging(["times": 2]) { $1 })
             let info = try await world.provider.create(spec())
             #expect(info.state == .running)
             #expect(try world.count("created") == 1)
-            try await world.rules(busy.merging(["times": 0]) { $1 })
+            try world.rules(busy.merging(["times": 0]) { $1 })
             let error = try await sandboxError { _ = try await world.provider.create(spec()) }
             #expect(error.code == .unavailable && !error.isInDoubt && error.isRetryable)
-            try await world.clear()
+            try world.clear()
             let refusal = try await sandboxError { _ = try await world.provider.create(spec { $0.imageRef = "" }) }
             #expect(refusal.code == .invalidArgument && !refusal.isInDoubt)
         }
@@ -122,7 +122,7 @@ struct DepotCreationTests {
     @Test("a creation that made two is seen as two")
     func duplicates() async throws {
         try await PeerWorld.with { world in
-            try await world.rules(["method": "CreateSandbox", "fault": "duplicate"])
+            try world.rules(["method": "CreateSandbox", "fault": "duplicate"])
             let made = try await world.provider.create(spec())
             let found = try await world.provider.find(labels: labels)
             #expect(found.count == 2 && found.contains { $0.id == made.id })
@@ -139,7 +139,7 @@ struct DepotCreationTests {
             }
             others.append(["name": "unlabelled", "age": 5])
             others.append(["env": labels, "status": 7, "age": 1000])
-            try await world.host.control(["org": world.organization, "sandboxes": others])
+            try world.control(["sandboxes": others])
             let made = try await world.provider.create(spec())
             let all = try await world.provider.list()
             #expect(all.count == 13 && Set(all.map(\.id)).count == 13)
@@ -152,18 +152,18 @@ struct DepotCreationTests {
     @Test("a list that breaks off or goes round in a circle is an error and never a short list")
     func incomplete() async throws {
         try await PeerWorld.with(settings: ["page_size": 2]) { world in
-            try await world.host.control([
-                "org": world.organization, "sandboxes": (0..<7).map { ["name": "\($0)", "age": $0 + 1] },
+            try world.control([
+                "sandboxes": (0..<7).map { ["name": "\($0)", "age": $0 + 1] }
             ])
-            try await world.rules([
+            try world.rules([
                 "method": "ListSandboxes", "fault": "status", "status": 500, "code": "internal", "nth": 3, "times": 0,
             ])
             #expect(try await sandboxError { _ = try await world.provider.list() }.code == .unavailable)
-            try await world.clear(["list_loop": true])
+            try world.clear(["list_loop": true])
             #expect(try await sandboxError { _ = try await world.provider.list() }.code == .unavailable)
             // A single failure is repeated by the client, for to list only reads.
-            try await world.clear(["list_loop": false])
-            try await world.rules([
+            try world.clear(["list_loop": false])
+            try world.rules([
                 "method": "ListSandboxes", "fault": "status", "status": 503, "code": "unavailable", "nth": 2,
             ])
             #expect(try await world.provider.list().count == 7)

@@ -2,9 +2,10 @@
 import Files
 import Logging
 @testable import Sandbox
+import TestSupport
 import Testing
 
-@Suite("sandboxes through the API", .enabled(if: PeerHost.isThere))
+@Suite("sandboxes through the API", .enabled(if: PeerWorld.isPossible))
 struct DepotProviderTests {
     private func withSandbox(
         settings: [String: Any] = [:], configure: (inout DepotProvider.Configuration) -> Void = { _ in },
@@ -21,12 +22,12 @@ struct DepotProviderTests {
     @Test("a kill returns when the sandbox is over, whatever becomes of its answer")
     func kill() async throws {
         try await withSandbox(settings: ["kill_seconds": 0.4]) { world, provider, id in
-            try await world.rules(["method": "KillSandbox", "fault": "reset", "when": "after"])
+            try world.rules(["method": "KillSandbox", "fault": "reset", "when": "after"])
             try await provider.kill(id)
-            #expect(try await world.living() == 0)
+            #expect(try world.living() == 0)
             // Over already: failed_precondition, and success.
             try await provider.kill(id)
-            try await world.act("vanish", on: id)
+            try world.act("vanish", on: id)
             try await provider.kill(id)
             #expect(try await provider.get(id) == nil)
         }
@@ -39,7 +40,7 @@ struct DepotProviderTests {
         ) { world, provider, id in
             let error = try await sandboxError { try await provider.kill(id) }
             #expect(error.code == .unavailable)
-            try await eventually("the sandbox was not killed") { try await world.living() == 0 }
+            try await eventually("the sandbox was not killed") { try world.living() == 0 }
         }
     }
 
@@ -47,12 +48,11 @@ struct DepotProviderTests {
     func timeToLive() async throws {
         try await withSandbox { world, provider, id in
             try await provider.setTimeToLive(.seconds(61), of: id)
-            let minutes = try world.host.journal(world.organization).last { $0["event"] as? String == "timeout" }
-            #expect(minutes?["minutes"] as? Int == 2)
-            try await world.rules(["method": "SetSandboxTimeout", "fault": "expire"])
+            #expect(try world.peer.journal("timeout", organization: world.organization).last?.minutes == 2)
+            try world.rules(["method": "SetSandboxTimeout", "fault": "expire"])
             #expect(try await sandboxError { try await provider.setTimeToLive(.seconds(60), of: id) }.code == .ended)
             #expect(try await sandboxError { _ = try await provider.run(["true"], in: id) }.code == .ended)
-            try await world.rules(["method": "SetSandboxTimeout", "fault": "vanish"])
+            try world.rules(["method": "SetSandboxTimeout", "fault": "vanish"])
             #expect(try await sandboxError { try await provider.setTimeToLive(.seconds(60), of: id) }.code == .notFound)
         }
     }
@@ -90,12 +90,12 @@ struct DepotProviderTests {
         try await withSandbox { world, provider, id in
             let cuts = [("started", "reset"), ("finished", "close"), ("started", "close"), ("finished", "reset")]
             for (place, way) in cuts {
-                try await world.rules(["method": "RunCommand", "fault": "cut", "at": place, "how": way])
+                try world.rules(["method": "RunCommand", "fault": "cut", "at": place, "how": way])
                 let error = try await sandboxError { _ = try await provider.run(["echo", "x"], in: id) }
                 #expect(error.code == .unavailable && error.isInDoubt, "\(place) \(way): \(error)")
             }
             for way in ["close", "reset"] {
-                try await world.rules(["method": "RunCommand", "fault": "cut", "at": "end", "how": way])
+                try world.rules(["method": "RunCommand", "fault": "cut", "at": "end", "how": way])
                 #expect(try await provider.run(["echo", "x"], in: id).text == "x\n")
             }
         }
@@ -104,11 +104,11 @@ struct DepotProviderTests {
     @Test("noise in a command's stream does not end it; what was refused is sent again")
     func noise() async throws {
         try await withSandbox(settings: ["unknown_fields": true]) { world, provider, id in
-            try await world.rules([
+            try world.rules([
                 "method": "RunCommand", "fault": "status", "status": 429, "code": "resource_exhausted",
                 "retry_after": "0",
             ])
-            try await world.rules(["method": "RunCommand", "fault": "noise"])
+            try world.rules(["method": "RunCommand", "fault": "noise"])
             #expect(try await provider.run(["echo", "x"], in: id).text == "x\n")
             #expect(try world.count("command") == 1)
         }
@@ -119,7 +119,7 @@ struct DepotProviderTests {
         for (fault, expected) in [("vanish", SandboxError.Code.notFound), ("expire", .ended), ("fail", .ended)] {
             try await withSandbox { world, provider, id in
                 #expect(try await provider.run(["true"], in: id).exitCode == 0)
-                try await world.rules(["method": "RunCommand", "fault": fault])
+                try world.rules(["method": "RunCommand", "fault": fault])
                 let error = try await sandboxError { _ = try await provider.run(["true"], in: id) }
                 #expect(error.code == expected, "\(fault): \(error)")
             }
@@ -142,7 +142,7 @@ struct DepotProviderTests {
         try await withSandbox { world, provider, id in
             let bytes = (0..<5_000_000).map { UInt8(truncatingIfNeeded: $0 &* 31) }
             try await provider.writeFile("/work/f", mode: 0o600, contents: .bytes([1, 2, 3]), in: id)
-            try await world.rules(["method": "WriteFile", "fault": "reset", "when": "body", "bytes": 3_000_000])
+            try world.rules(["method": "WriteFile", "fault": "reset", "when": "body", "bytes": 3_000_000])
             let error = try await sandboxError {
                 try await provider.writeFile("/work/f", mode: 0o600, contents: .bytes(bytes), in: id)
             }
@@ -159,7 +159,7 @@ struct DepotProviderTests {
     func brokenRead() async throws {
         try await withSandbox { world, provider, id in
             try await provider.writeFile("/work/f", mode: 0o600, contents: .bytes([1, 2, 3]), in: id)
-            try await world.rules(["method": "ReadFile", "fault": "cut", "at": "end", "how": "close"])
+            try world.rules(["method": "ReadFile", "fault": "cut", "at": "end", "how": "close"])
             let error = try await sandboxError { _ = try await provider.readFile("/work/f", limit: 10, in: id) }
             #expect(error.code == .unavailable)
         }
@@ -178,19 +178,19 @@ struct DepotProviderTests {
                 rm "$SNAPWF_SECRETS/token"; i=0; while [ $i -lt 2000 ]; do i=$((i + 1)); echo "line $i"; done; exit 3
                 """
             let command = DurableCommand(key: "k", script: script, secrets: ["token": Array("s3cret\n".utf8)])
-            try await world.host.control(["org": world.organization, "schedule": ["seed": seed, "rate": 0.25]])
+            try world.control(["schedule": ["seed": seed, "rate": 0.25]])
             _ = try await runner.start(command)
             var output: [UInt8] = []
             let outcome = try await runner.wait(for: "k", from: 0, deadline: .seconds(120)) { chunk, _ in
                 output += chunk
             }
-            try await world.clear()
+            try world.clear()
             #expect(outcome == .finished(exitCode: 3), "seed \(seed)")
             let lines = (1...2000).map { "line \($0)\n" }.joined()
             #expect(String(decoding: output, as: UTF8.self) == "600 0\ns3cret\n" + lines, "seed \(seed)")
             #expect(try await provider.readFile("/work/runs", limit: 100, in: id) == Array("run\n".utf8))
             // The secret went by WriteFile alone: no command and no environment of the API held it.
-            let journal = try world.host.journal(world.organization).filter { $0["event"] as? String == "command" }
+            let journal = try world.peer.journal("command", organization: world.organization)
             #expect(!journal.isEmpty && !journal.contains { "\($0)".contains("s3cret") })
         }
     }
@@ -202,7 +202,7 @@ struct DepotProviderTests {
         try await withSandbox(settings: ["snapshots": true, "capture_seconds": 0.3]) { world, provider, id in
             try await provider.check()
             #expect(provider.capabilities.snapshots)
-            try await world.rules(["method": "SnapshotSandbox", "fault": "reset", "when": "after"])
+            try world.rules(["method": "SnapshotSandbox", "fault": "reset", "when": "after"])
             let error = try await sandboxError { _ = try await provider.snapshot(of: id, name: "key-1") }
             #expect(error.code == .unavailable && error.isInDoubt)
             let first = try await provider.snapshot(of: id, name: "key-1")
@@ -218,14 +218,14 @@ struct DepotProviderTests {
     }
 }
 
-@Suite("whether the API can be used", .enabled(if: PeerHost.isThere))
+@Suite("whether the API can be used", .enabled(if: PeerWorld.isPossible))
 struct DepotCheckTests {
     @Test("the right token in the right organisation can; snapshots are found out")
     func good() async throws {
         try await PeerWorld.with(settings: ["token": "s3cr3t"], configure: { $0.token = { "s3cr3t" } }) { world in
             try await world.provider.check()
             #expect(!world.provider.capabilities.snapshots)
-            try await world.settings(["snapshots": true])
+            try world.settings(["snapshots": true])
             try await world.provider.check()
             #expect(world.provider.capabilities.snapshots)
         }
@@ -241,30 +241,30 @@ struct DepotCheckTests {
             configuration.token = nil
             let bare = try DepotProvider(configuration)
             let none = try await sandboxError { try await bare.check() }
-            #expect(none.code == .credentials && none.message.contains("set DEPOT_TOKEN"))
+            #expect(none.code == .credentials && none.message.contains("give one (DEPOT_TOKEN"))
             await bare.shutdown()
-            try await world.settings(["token": "wr0ng-t0ken", "mode": "permission_denied"])
+            try world.settings(["token": "wr0ng-t0ken", "mode": "permission_denied"])
             let denied = try await sandboxError { try await world.provider.check() }
             #expect(denied.code == .credentials && denied.message.contains("--org"))
             #expect(!denied.isRetryable)
-            try await world.settings(["mode": "normal"])
+            try world.settings(["mode": "normal"])
         }
     }
 
     @Test("a page, an old API and nobody at all are told apart")
     func foreign() async throws {
         try await PeerWorld.with { world in
-            try await world.settings(["mode": "html"])
+            try world.settings(["mode": "html"])
             let page = try await sandboxError { try await world.provider.check() }
             #expect(page.code == .incompatible && page.message.contains("check --api"), "\(page)")
-            try await world.settings(["mode": "normal", "missing": ["ListSandboxes"]])
+            try world.settings(["mode": "normal", "missing": ["ListSandboxes"]])
             let old = try await sandboxError { try await world.provider.check() }
             #expect(old.code == .incompatible && old.message.contains("too old"), "\(old)")
-            try await world.settings(["missing": ["ListSnapshots"]])
+            try world.settings(["missing": ["ListSnapshots"]])
             try await world.provider.check()
             #expect(!world.provider.capabilities.snapshots)
-            try await world.settings(["missing": [String]()])
-            try await world.rules([
+            try world.settings(["missing": [String]()])
+            try world.rules([
                 "method": "ListSandboxes", "fault": "status", "status": 500, "body": "html", "times": 0,
             ])
             let broken = try await sandboxError { try await world.provider.check() }

@@ -8,9 +8,11 @@ enum ProviderUnderTest: String, CaseIterable, CustomTestStringConvertible, Senda
     case local
     /// `depot`, asking the independent peer.
     case peer
+    /// `depot`, asking a server of ours with local sandboxes behind it.
+    case served
 
     /// Those that can be tried here.
-    static var here: [ProviderUnderTest] { allCases.filter { $0 != .peer || PeerHost.isThere } }
+    static var here: [ProviderUnderTest] { allCases.filter { $0 != .peer || PeerWorld.isPossible } }
 
     var testDescription: String { rawValue }
 
@@ -25,6 +27,7 @@ enum ProviderUnderTest: String, CaseIterable, CustomTestStringConvertible, Senda
                 "minute": Double(minute.wholeMilliseconds) / 1000, "disconnect_kills": true,
             ]
             try await PeerWorld.with(settings: settings) { try await body($0.provider) }
+        case .served: try await ServedRoot.with(minute: minute) { try await body($0) }
         }
     }
 
