@@ -105,6 +105,7 @@ extension ConnectRouter {
 }
 
 /// Runs a server on a free port of the loopback, or on a socket, for as long as `body` runs.
+@discardableResult
 func withServer<R: Sendable>(
     _ router: ConnectRouter, address: ConnectServerConfiguration.Address = .tcp(host: "127.0.0.1", port: 0),
     adjust: (inout ConnectServerConfiguration) -> Void = { _ in }, _ body: (ServerAddress) async throws -> R
@@ -133,6 +134,7 @@ func withServer<R: Sendable>(
 }
 
 /// A client for as long as `body` runs.
+@discardableResult
 func withClient<R: Sendable>(
     _ address: ServerAddress, adjust: (inout ConnectClientConfiguration) -> Void = { _ in },
     _ body: (ConnectClient) async throws -> R

@@ -1,5 +1,6 @@
 internal import AsyncHTTPClient
 internal import NIOCore
+internal import NIOHTTP1
 internal import NIOPosix
 internal import NIOSSL
 
@@ -20,6 +21,11 @@ extension CallFailure {
             self.init(connect: error, target: target)
         case let error as IOError:
             self.init(.unavailable, "no connection to \(target): \(describe(errno: error.errnoCode))")
+        case let error as HTTPParserError where error == .invalidEOFState:
+            self.init(.unavailable, "\(target) closed the connection before its answer was complete")
+        case is HTTPParserError:
+            self.init(
+                .unavailable, "\(target) answers something that is no HTTP: is the address right?", isPassing: false)
         case is NIOSSLError, is BoringSSLError, is NIOSSLExtraError:
             self.init(tls: cause, target: target)
         default:

@@ -50,6 +50,11 @@ extension ConnectClientConfiguration {
         http.connectionPool.concurrentHTTP1ConnectionsPerHostSoftLimit = 256
         // Shorter than servers keep idle connections: a request on one that is just closing has an unknown outcome.
         http.connectionPool.idleTimeout = .seconds(15)
+        if let proxy = try ProxyVariables(proxyEnvironment).proxy(for: address) {
+            http.proxy = .server(
+                host: proxy.host, port: proxy.port,
+                authorization: proxy.user.map { .basic(username: $0, password: proxy.password ?? "") })
+        }
         return http
     }
 }
