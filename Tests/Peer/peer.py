@@ -3,7 +3,7 @@
     python Tests/Peer/peer.py --state DIR --listen 127.0.0.1:0
 
 It prints one JSON line when it listens: {"ready": true, "url": ..., "unix": ..., "pid": ...}. It speaks HTTP/1.1 and
-h2 (with TLS by ALPN, without by prior knowledge or upgrade), protobuf and JSON, gzip and zstd.
+h2 (with TLS by ALPN, without by prior knowledge), protobuf and JSON, gzip and zstd.
 
 What it knows is in DIR, so it can be killed and started again in the middle of anything: sandboxes and detached
 commands live on; commands that somebody reads lose their reader. DIR/journal has a JSON line for everything, with
@@ -157,6 +157,7 @@ class Program:
         await self.ends.wait()
         for server in servers:
             server.close()
+        await listener.finish(1)
         if self.ends_sandboxes:
             await self.sandboxes.end_all()
         self.journal.write("stopped", sandboxes=self.ends_sandboxes)
@@ -169,6 +170,9 @@ class Program:
 
 async def main(options):
     await Program(options).run()
+    # Connections that hang must not hold it up.
+    sys.stdout.flush()
+    os._exit(0)
 
 
 if __name__ == "__main__":

@@ -1,21 +1,12 @@
-"""HTTP/1.1 and h2 with everything that can go wrong between a server and its client.
-
-hypercorn speaks HTTP on connections that are accepted here, so a connection can be broken at any point of a call.
-"""
+"""Everything that can go wrong between a server and its client, between the connection and the application."""
 
 import asyncio
 import json
 import os
 import signal
-import socket
-import struct
-import sys
+import time
 
-from hypercorn.app_wrappers import ASGIWrapper
-from hypercorn.asyncio.tcp_server import TCPServer
-from hypercorn.asyncio.worker_context import WorkerContext
-from hypercorn.config import Config
-
+from . import wire
 from .calls import CURRENT
 
 PREFIX = "/depot.sandbox.v1.SandboxService/"
@@ -35,43 +26,27 @@ class Listener:
         self.open_call = open_call
         self.close_call = close_call
         self.control = control
-        self.config = Config()
-        self.config.keep_alive_timeout = idle
-        self.config.keep_alive_max_requests = 1_000_000
-        self.config.h2_max_concurrent_streams = 1000
-        self.config.include_server_header = False
-        self.config.errorlog = None
-        self.context = WorkerContext(None)
+        self.idle = idle
+        self.calls = 0
+
+    async def finish(self, seconds):
+        """Lets calls that are under way end, for so long."""
+        end = time.monotonic() + seconds
+        while self.calls and time.monotonic() < end:
+            await asyncio.sleep(0.01)
 
     async def accept(self, reader, writer):
-        async def application(scope, receive, send):
-            await self._handle(scope, receive, send, writer.transport)
+        await wire.serve(reader, writer, self._handle, self.idle)
 
-        # Loopback answers must not wait for each other.
-        connection = writer.get_extra_info("socket")
-        if connection.family != socket.AF_UNIX:
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        loop = asyncio.get_running_loop()
-        try:
-            await TCPServer(ASGIWrapper(application), loop, self.config, self.context, {}, reader, writer)
-        except asyncio.CancelledError:
-            # The server ends; asyncio would call that an error of this callback.
-            pass
-        except Exception as error:
-            # hypercorn stumbles over data for an h2 stream that it has ended: the connection is lost, no more.
-            print(f"peer: a connection broke: {error!r}", file=sys.stderr, flush=True)
-            writer.transport.abort()
-
-    async def _handle(self, scope, receive, send, transport):
-        if scope["type"] != "http":
-            return
+    async def _handle(self, scope, receive, send, abort):
         if scope["path"] == "/_control":
             await self.control(scope, receive, send)
             return
         call = self.open_call(scope)
         CURRENT.set(call)
         request = Request(receive)
-        answer = Answer(call, request, send, transport)
+        answer = Answer(call, request, send, abort)
+        self.calls += 1
         try:
             await self._serve(call, scope, request, answer)
         except Cut as cut:
@@ -80,8 +55,9 @@ class Listener:
             answer.outcome = answer.outcome or "canceled"
             raise
         except ConnectionError:
-            answer.outcome = answer.outcome or "disconnected"
+            answer.outcome = answer.outcome or call.outcome or "disconnected"
         finally:
+            self.calls -= 1
             self.close_call(call, answer.outcome or call.outcome or str(answer.status))
 
     async def _serve(self, call, scope, receive, answer):
@@ -147,11 +123,11 @@ class Request:
 class Answer:
     """The application's `send`, as far as the fault lets it."""
 
-    def __init__(self, call, request, send, transport):
+    def __init__(self, call, request, send, abort):
         self.call = call
         self.request = request
         self.send = send
-        self.transport = transport
+        self.break_off = abort
         self.status = None
         self.messages = 0
         self.bytes = 0
@@ -176,12 +152,9 @@ class Answer:
         await self.forward({"type": "http.response.body", "body": body, "more_body": False})
 
     def abort(self):
-        """A reset, not an orderly end."""
-        connection = self.transport.get_extra_info("socket")
-        if connection.family != socket.AF_UNIX:
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self.transport.abort()
-        raise Cut("reset by fault")
+        self.outcome = "reset by fault"
+        self.break_off()
+        raise Cut(self.outcome)
 
     async def __call__(self, message):
         if message["type"] == "http.response.start":

@@ -43,6 +43,7 @@ def stream(body):
     @functools.wraps(body)
     async def handler(self, request, ctx):
         call = calls.current()
+        call.outcome = "abandoned"
         try:
             self.admit(call, ctx.request_headers)
             async for message in body(self, request, call):
