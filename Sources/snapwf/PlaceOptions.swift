@@ -1,4 +1,5 @@
 import ArgumentParser
+import Connect
 import FoundationEssentials
 import Sandbox
 import SnapshotSteps
@@ -44,26 +45,17 @@ struct PlaceOptions: ParsableArguments {
         nonEmpty(variables["DEPOT_API_URL"]) ?? DepotProvider.Configuration.depotURL
     }
 
-    /// Recorded in runs, so without a password, and the same for the same address.
+    /// Recorded in runs: without a password, and the same for the same address.
     private func normalized(_ url: String) throws -> String {
-        let lower = url.lowercased()
-        let host = url.drop { $0 != "/" }.dropFirst(2).prefix { $0 != "/" }
-        guard lower.hasPrefix("http://") || lower.hasPrefix("https://") || lower.hasPrefix("unix:"),
-            lower.hasPrefix("unix:") || !host.isEmpty
-        else {
-            throw SnapshotError(
-                .usage, "\(url) is no address of an API: write https://HOST[:PORT], http://HOST:PORT or unix:PATH")
+        var url = url
+        if url.hasPrefix("unix:"), !url.dropFirst(5).hasPrefix("/") {
+            url = "unix:" + FileManager.default.currentDirectoryPath + "/" + url.dropFirst(5)
         }
-        guard !host.contains("@") else {
-            throw SnapshotError(
-                .usage, "the address of the API holds a password, which would be recorded: give --token or SNAPWF_TOKEN"
-            )
+        do throws(ConnectError) {
+            return try ServerAddress(url).description
+        } catch {
+            throw SnapshotError(.usage, error.message)
         }
-        if lower.hasPrefix("unix:") {
-            let path = url.dropFirst(5).drop { $0 == "/" && url.dropFirst(6).hasPrefix("/") }
-            return path.hasPrefix("/") ? "unix:\(path)" : "unix:\(FileManager.default.currentDirectoryPath)/\(path)"
-        }
-        return String(url.reversed().drop { $0 == "/" }.reversed())
     }
 }
 

@@ -178,6 +178,17 @@ package struct Catalog: Sendable {
         }
     }
 
+    /// Removes the snapshots that a run registered. The row goes first: what a crash then leaves of the directory is
+    /// garbage that collection finds.
+    package func remove(madeBy runID: String) async throws {
+        try await onOwnThread {
+            for snapshot in try database.snapshots() where snapshot.runID == runID {
+                try database.remove(key: snapshot.key)
+                try removeTree(directory(of: snapshot.id))
+            }
+        }
+    }
+
     // MARK: - Garbage
 
     /// Directories of the store without a row: what a registration that died left behind.
