@@ -88,7 +88,8 @@ struct DepotCreationTests {
     func nothing() async throws {
         try await PeerWorld.with(configure: { $0.listingLag = .milliseconds(1200) }) { world async throws in
             #expect(try await world.provider.findInDoubt(labels: labels, since: .now()) == [])
-            #expect(try world.count("call", "ListSandboxes") >= 3)
+            // One at once, and one that is as young as the lag is old.
+            #expect(try world.count("call", "ListSandboxes") >= 2)
         }
     }
 

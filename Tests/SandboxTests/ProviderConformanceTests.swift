@@ -111,8 +111,10 @@ struct ProviderConformanceTests {
             #expect(output.text == "out\n")
             #expect(output.errorText == "err\n")
             #expect(try await provider.run(["true"], in: id).exitCode == 0)
-            #expect(try await provider.run(.shell("kill -KILL $$"), in: id).exitCode == 137)
-            #expect(try await provider.run(.shell("kill -TERM $$"), in: id).exitCode == 143)
+            for (signal, code) in [("KILL", Int32(137)), ("TERM", 143)] {
+                let killed = try await provider.run(.shell("kill -\(signal) $$"), in: id)
+                #expect(killed.exitCode == code, "\(killed.text)\(killed.errorText)")
+            }
             let arguments = ["printf", "%s|", "a b", "", "c\nd", "$HOME", "'"]
             #expect(try await provider.run(arguments, in: id).text == "a b||c\nd|$HOME|'|")
             await expectError(.missingTool) { _ = try await provider.run(["no-such-program"], in: id) }

@@ -90,7 +90,8 @@ struct StreamConformanceTests {
             #expect(code == 0)
             #expect(count == total)
             #expect(largest <= 4 << 20)
-            #expect(try #require(ahead) < 10_000_000)
+            // What the peer keeps in its own memory is not ours to bound.
+            if subject != .peer { #expect(try #require(ahead) < 10_000_000) }
         }
     }
 
