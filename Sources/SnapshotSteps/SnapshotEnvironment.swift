@@ -19,6 +19,8 @@ package struct SnapshotEnvironment: Sendable {
     package var logger: Logger
     /// Called as the helper tells how far it is; must return at once.
     package var onProgress: @Sendable (PullProgress) -> Void
+    /// When durable commands are asked about; nil for what suits the provider.
+    package var pacing: CommandPacing?
     /// Called at named points within steps, so that a test can die exactly there.
     package var probe: @Sendable (String) -> Void = { _ in }
 
@@ -45,6 +47,11 @@ package struct SnapshotEnvironment: Sendable {
         var environment = self
         if place != .local { environment.provider = try providers(place) }
         return environment
+    }
+
+    /// The long commands of a sandbox.
+    func commands(in sandbox: SandboxHandle) -> DurableCommandRunner {
+        DurableCommandRunner(provider: provider, sandbox: sandbox.id, pacing: pacing, logger: logger)
     }
 
     /// Where an image's bytes come from, with the options and credentials of a request.

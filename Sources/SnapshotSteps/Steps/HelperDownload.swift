@@ -31,8 +31,7 @@ struct HelperDownload {
     }
 
     private func fetch(_ url: String, hop: Int) async throws {
-        let runner = DurableCommandRunner(
-            provider: environment.provider, sandbox: sandbox.id, logger: environment.logger)
+        let runner = environment.commands(in: sandbox)
         let command = DurableCommand(
             key: "\(key)-\(hop)", arguments: ["/bin/sh", "-c", Self.fetchScript, "sh", url, Self.download])
         _ = try await runner.start(command)
