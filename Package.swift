@@ -173,7 +173,8 @@ let package = Package(
         .testTarget(
             name: "SnapshotStepsTests",
             dependencies: [
-                "Files", "HelperInterface", "OCI", "Sandbox", "SandboxShimHost", "SnapshotSteps", "TestSupport",
+                "Connect", "Files", "HelperInterface", "OCI", "Sandbox", "SandboxShimHost", "SnapshotSteps",
+                "TestSupport",
                 "Workflow", "WorkflowTesting", grdb, logging,
             ],
             swiftSettings: settings),

@@ -168,8 +168,16 @@ extension Peer {
         var argv = command.map { strdup($0) } + [nil]
         var envp = environment.map { strdup("\($0)=\($1)") } + [nil]
         defer { for pointer in argv + envp { free(pointer) } }
+        // Threads of the pool block signals, and a child would inherit that.
+        var attributes = posix_spawnattr_t()
+        posix_spawnattr_init(&attributes)
+        defer { posix_spawnattr_destroy(&attributes) }
+        var none = sigset_t()
+        sigemptyset(&none)
+        posix_spawnattr_setsigmask(&attributes, &none)
+        posix_spawnattr_setflags(&attributes, Int16(POSIX_SPAWN_SETSIGMASK))
         var pid: pid_t = 0
-        let code = posix_spawn(&pid, command[0], &actions, nil, &argv, &envp)
+        let code = posix_spawn(&pid, command[0], &actions, &attributes, &argv, &envp)
         guard code == 0 else {
             throw Command.Failure(description: "posix_spawn \(command[0]): \(String(cString: strerror(code)))")
         }

@@ -1,6 +1,6 @@
 internal import AsyncHTTPClient
-internal import Glibc
 internal import NIOCore
+internal import NIOHTTP1
 internal import NIOPosix
 internal import NIOSSL
 
@@ -20,7 +20,12 @@ extension CallFailure {
         case let error as NIOConnectionError:
             self.init(connect: error, target: target)
         case let error as IOError:
-            self.init(.unavailable, "no connection to \(target): \(Self.describe(errno: error.errnoCode))")
+            self.init(.unavailable, "no connection to \(target): \(describe(errno: error.errnoCode))")
+        case let error as HTTPParserError where error == .invalidEOFState:
+            self.init(.unavailable, "\(target) closed the connection before its answer was complete")
+        case is HTTPParserError:
+            self.init(
+                .unavailable, "\(target) answers something that is no HTTP: is the address right?", isPassing: false)
         case is NIOSSLError, is BoringSSLError, is NIOSSLExtraError:
             self.init(tls: cause, target: target)
         default:
@@ -55,7 +60,7 @@ extension CallFailure {
 
     private init(connect error: NIOConnectionError, target: String) {
         if let system = error.connectionErrors.lazy.compactMap({ $0.error as? IOError }).first {
-            self.init(.unavailable, "no connection to \(target): \(Self.describe(errno: system.errnoCode))")
+            self.init(.unavailable, "no connection to \(target): \(describe(errno: system.errnoCode))")
         } else if error.dnsAError != nil || error.dnsAAAAError != nil {
             self.init(
                 .unavailable,
@@ -81,11 +86,5 @@ extension CallFailure {
         } else {
             self.init(.unavailable, "the TLS connection to \(target) failed: \(ConnectError.shown(detail))")
         }
-    }
-
-    private static func describe(errno code: CInt) -> String {
-        var buffer = [CChar](repeating: 0, count: 256)
-        guard strerror_r(code, &buffer, buffer.count) == 0 else { return "error \(code)" }
-        return String(decoding: buffer.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
     }
 }

@@ -5,16 +5,11 @@ internal import NIOSSL
 internal import SwiftProtobuf
 
 extension ConnectClientConfiguration {
-    /// Smaller messages do not become smaller.
-    private static let leastToCompress = 1024
-
-    func mayCompress(_ bytes: [UInt8]) -> Bool { compressesRequests && bytes.count >= Self.leastToCompress }
+    func mayCompress(_ bytes: [UInt8]) -> Bool { compressesRequests && bytes.count >= Gzip.leastSize }
 
     /// A message of a stream, compressed where that helps.
     func envelope(_ message: some Message) throws(ConnectError) -> Envelope {
-        let bytes = try codec.encode(message)
-        guard mayCompress(bytes) else { return Envelope(flags: 0, payload: bytes) }
-        return Envelope(flags: Envelope.compressedFlag, payload: try Gzip.compress(bytes))
+        try Envelope(try codec.encode(message), compresses: compressesRequests)
     }
 
     /// What the protocol asks of every request of this kind.
@@ -55,6 +50,11 @@ extension ConnectClientConfiguration {
         http.connectionPool.concurrentHTTP1ConnectionsPerHostSoftLimit = 256
         // Shorter than servers keep idle connections: a request on one that is just closing has an unknown outcome.
         http.connectionPool.idleTimeout = .seconds(15)
+        if let proxy = try ProxyVariables(proxyEnvironment).proxy(for: address) {
+            http.proxy = .server(
+                host: proxy.host, port: proxy.port,
+                authorization: proxy.user.map { .basic(username: $0, password: proxy.password ?? "") })
+        }
         return http
     }
 }

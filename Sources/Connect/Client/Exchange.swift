@@ -44,6 +44,9 @@ final class Exchange: HTTPClientResponseDelegate, Sendable {
         }
     }
 
+    /// More than this is not read before somebody wants it.
+    private static let mostKept = 256 << 10
+
     private let target: String
     private let idleLimit: Duration
     /// What the server must not get into a message by repeating it.
@@ -241,13 +244,16 @@ final class Exchange: HTTPClientResponseDelegate, Sendable {
 
     func didReceiveBodyPart(task: HTTPClient.Task<Void>, _ piece: ByteBuffer) -> EventLoopFuture<Void> {
         let pause = task.eventLoop.makePromise(of: Void.self)
-        let isOver = state.withLock { state in
-            guard state.end == nil else { return true }
-            state.piece = piece
+        let action: () -> Void = state.withLock { state in
+            guard state.end == nil else { return { pause.fail(CancellationError()) } }
+            // What the HTTP client keeps it drops when the connection breaks; so a little is taken before it is wanted.
+            if state.piece?.writeImmutableBuffer(piece) == nil { state.piece = piece }
+            guard let kept = state.piece, kept.readableBytes > Self.mostKept else { return { pause.succeed() } }
             state.pause = pause
-            return false
+            return {}
         }
-        if isOver { pause.fail(CancellationError()) } else { change { _ in } }
+        action()
+        change { _ in }
         return pause.futureResult
     }
 

@@ -9,6 +9,18 @@ struct Envelope: Hashable, Sendable {
     var flags: UInt8
     var payload: [UInt8]
 
+    /// A message, compressed where that may be and helps.
+    init(_ message: [UInt8], compresses: Bool) throws(ConnectError) {
+        let isWorthIt = compresses && message.count >= Gzip.leastSize
+        flags = isWorthIt ? Self.compressedFlag : 0
+        payload = isWorthIt ? try Gzip.compress(message) : message
+    }
+
+    init(flags: UInt8, payload: [UInt8]) {
+        self.flags = flags
+        self.payload = payload
+    }
+
     var isCompressed: Bool { flags & Self.compressedFlag != 0 }
     var isEndOfStream: Bool { flags & Self.endOfStreamFlag != 0 }
 

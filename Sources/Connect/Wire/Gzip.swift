@@ -3,6 +3,8 @@ internal import CZlib
 /// The compression that every peer knows (RFC 1952), within bounds.
 enum Gzip {
     static let name = "gzip"
+    /// Smaller messages do not become smaller.
+    static let leastSize = 1024
 
     /// The window of zlib's default, and 16 for gzip's own header instead of zlib's.
     private static let windowBits = MAX_WBITS + 16

@@ -32,6 +32,7 @@ struct CommandEvents: Sendable {
         case .finished(let end): exitCode = Self.exitCode(end.exitCode)
         case .error(let error): complaint = String(error.reason.prefix(500))
         case .evicted(let evicted):
+            guard evicted.droppedBytesStdout != 0 || evicted.droppedBytesStderr != 0 else { return nil }
             throw SandboxError(
                 .unavailable,
                 "the API dropped \(evicted.droppedBytesStdout) + \(evicted.droppedBytesStderr) bytes of the output",

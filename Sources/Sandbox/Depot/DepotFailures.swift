@@ -43,8 +43,8 @@ extension DepotProvider {
         case .unauthenticated:
             let advice =
                 configuration.token != nil
-                ? "the token is not accepted; give a valid one (DEPOT_TOKEN or --token)"
-                : "it wants a token; set DEPOT_TOKEN or give --token"
+                ? "the token is not accepted; give a valid one (\(configuration.tokenSource))"
+                : "it wants a token; give one (\(configuration.tokenSource))"
             return SandboxError(.credentials, "\(start): \(advice); it says: \(said)", cause: error)
         case .permissionDenied:
             let advice =

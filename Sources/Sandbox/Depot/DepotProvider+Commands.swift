@@ -66,16 +66,29 @@ extension DepotProvider {
                 return try events.finished()
             }
         }
-        try await requireAlive(after: output, id)
+        if output.exitCode > 128 { try await requireAlive(id) }
+        if output.exitCode == 127 { try await requireProgram(request, deadline: deadline, in: id) }
         return output
     }
 
     /// A command that was killed may have been killed with its sandbox.
-    private func requireAlive(after output: CommandOutput, _ id: SandboxID) async throws {
-        guard output.exitCode > 128 else { return }
+    private func requireAlive(_ id: SandboxID) async throws {
         guard let info = try await get(id) else { throw unknown(id) }
         if case .ended(let reason) = info.state { throw ended(id, reason) }
     }
+
+    /// Not every version tells a program that is not there by an error; some run the command by one that then says 127.
+    private func requireProgram(_ request: RunCommandRequest, deadline: Duration, in id: SandboxID) async throws {
+        guard request.cmd != Self.shell else { return }
+        var question = request
+        question.cmd = Self.shell
+        question.args = ["-c", "command -v \"$1\" > /dev/null", "sh", request.cmd]
+        let answer = try await run(question, limit: 0, deadline: deadline, in: id) { _ in }
+        guard answer.exitCode != 0 else { return }
+        throw SandboxError(.missingTool, "there is no program \(request.cmd) in sandbox \(id)")
+    }
+
+    private static let shell = "/bin/sh"
 
     func commandRequest(
         _ arguments: [String], environment: [String: String], workingDirectory: String?, in id: SandboxID

@@ -136,7 +136,8 @@ package final class DepotProvider: SandboxProvider {
         do {
             return try await body()
         } catch let error as ConnectError where error.code == .failedPrecondition && fileDetail(error) == nil {
-            guard case .starting? = try await get(id)?.state else { throw await failure(error, what, call, in: id) }
+            // It may have begun to run since it was refused.
+            guard try await get(id)?.state.isAlive == true else { throw await failure(error, what, call, in: id) }
         } catch {
             throw await failure(error, what, call, in: id)
         }

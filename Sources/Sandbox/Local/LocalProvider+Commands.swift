@@ -133,6 +133,9 @@ extension LocalProvider {
             if text.contains("execvp") {
                 throw SandboxError(.missingTool, "there is no program \(program) in sandbox \(id) (\(text))")
             }
+            if let directory = command.workingDirectory, text.contains("chdir to \(directory)") {
+                throw SandboxError(.invalidArgument, "no command can start in \(directory) of sandbox \(id) (\(text))")
+            }
             throw SandboxError(.unavailable, "cannot run \(program) in sandbox \(id): \(text)")
         }
     }

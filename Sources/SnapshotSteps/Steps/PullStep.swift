@@ -43,9 +43,7 @@ struct PullStep {
         var offset: UInt64 = 0
     }
 
-    private var runner: DurableCommandRunner {
-        DurableCommandRunner(provider: environment.provider, sandbox: sandbox.id, logger: environment.logger)
-    }
+    private var runner: DurableCommandRunner { environment.commands(in: sandbox) }
 
     func run() async throws -> PulledImage {
         try await translatingErrors { try await pull() }

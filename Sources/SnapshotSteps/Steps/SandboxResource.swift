@@ -1,3 +1,4 @@
+import FoundationEssentials
 import HelperInterface
 import Logging
 import OCI
@@ -75,7 +76,8 @@ struct SandboxResource: DurableResource {
             let spec = SandboxSpec(
                 name: "snapwf-\(key.runID)-g\(key.generation)", labels: labels, vcpus: request.vcpus,
                 memoryBytes: request.memoryBytes, diskBytes: request.diskBytes ?? estimatedDisk(by: provider),
-                timeToLive: .seconds(request.timeToLive), inputs: try SandboxInputs(request).list)
+                timeToLive: .seconds(request.timeToLive), inputs: try SandboxInputs(request).list,
+                imageRef: request.builderImage)
             return SandboxHandle(try await create(spec, key))
         }
     }
