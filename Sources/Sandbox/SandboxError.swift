@@ -1,3 +1,5 @@
+import Connect
+
 /// Why a sandbox, or something in it, did not do what was asked.
 package struct SandboxError: Error, Sendable, CustomStringConvertible {
     package enum Code: String, Hashable, Sendable {
@@ -59,7 +61,8 @@ package struct SandboxError: Error, Sendable, CustomStringConvertible {
     }
 
     package var description: String {
-        guard let cause else { return message }
+        // An API's own words are in the message already.
+        guard let cause, !(cause is ConnectError) else { return message }
         return "\(message) (\(cause))"
     }
 }

@@ -28,13 +28,16 @@ extension StateDirectory {
     /// garbage collection looks there, whatever becomes of the run.
     package func remember(_ place: SandboxPlace) throws {
         guard place != .local else { return }
-        let encoder = JSONEncoder()
-        encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
-        let document = Array(try encoder.encode(place))
+        let (file, document) = try file(of: place)
         try makeDirectories(placesDirectory, mode: 0o700)
-        let file = "\(placesDirectory)/\(fileName(of: document)).json"
         if fileExists(file) { return }
         try replaceFile(file, document, mode: 0o600)
+    }
+
+    /// Once nothing of this installation can be there any more.
+    func forget(_ place: SandboxPlace) throws {
+        let (file, _) = try file(of: place)
+        guard unlink(file) == 0 || errno == ENOENT else { throw FileError("remove \(file)", errno: errno) }
     }
 
     /// Every place at which this installation may have sandboxes: this machine first.
@@ -56,10 +59,13 @@ extension StateDirectory {
         return [.local] + places
     }
 
-    private func fileName(of document: [UInt8]) -> String {
-        // 64 bits tell a handful of places apart.
+    private func file(of place: SandboxPlace) throws -> (path: String, document: [UInt8]) {
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
+        let document = Array(try encoder.encode(place))
+        // FNV-1a: 64 bits tell a handful of places apart.
         var hash: UInt64 = 0xcbf2_9ce4_8422_2325
         for byte in document { hash = (hash ^ UInt64(byte)) &* 0x100_0000_01b3 }
-        return String(hash, radix: 16)
+        return ("\(placesDirectory)/\(String(hash, radix: 16)).json", document)
     }
 }

@@ -25,6 +25,7 @@ final class RemoteProviders: Sendable {
             var configuration = DepotProvider.Configuration(
                 name: isDepot(url) ? "depot" : "api", url: url, token: tokenSource(url),
                 organization: organization)
+            configuration.tokenVariable = tokenVariable(url)
             configuration.caFile = nonEmpty(variables["SNAPWF_API_CA_FILE"])
             configuration.proxyEnvironment = variables
             if let points {
@@ -44,9 +45,11 @@ final class RemoteProviders: Sendable {
     /// Depot's token goes to Depot's address only: an `--api` somewhere else never sees it.
     private func tokenSource(_ url: String) -> (@Sendable () async throws -> String?)? {
         if let token { return { token } }
-        guard let token = nonEmpty(variables[isDepot(url) ? "DEPOT_TOKEN" : "SNAPWF_TOKEN"]) else { return nil }
+        guard let token = nonEmpty(variables[tokenVariable(url)]) else { return nil }
         return { token }
     }
+
+    private func tokenVariable(_ url: String) -> String { isDepot(url) ? "DEPOT_TOKEN" : "SNAPWF_TOKEN" }
 
     private func isDepot(_ url: String) -> Bool {
         url == DepotProvider.Configuration.depotURL || url == variables["DEPOT_API_URL"]

@@ -153,11 +153,13 @@ struct RefusalTests {
         print("truncated archives refused: \(refused)")
     }
 
-    @Test("an archive without an end mark is taken when its diffID fits, with a warning")
-    func missingEndMark() async throws {
+    @Test(
+        "an archive without an end mark, and without the last padding, is taken when its diffID fits, with a warning",
+        arguments: [0, 1, 400, 511])
+    func missingEndMark(missing: Int) async throws {
         var tar = TarBuilder()
         tar.file("f", [1])
-        let archive = tar.bytes
+        let archive = Array(tar.bytes.dropLast(missing))
         let warnings = WarningList()
         try withTemporaryDirectory { directory in
             _ = try convert([Layer(archive)], to: directory / "image".utf8, warnings: warnings)

@@ -17,9 +17,11 @@ final class ServedSandboxes: Sendable {
     let snapshots: (any SnapshotStore)?
     /// What is served.
     private let served: any SandboxProvider
+    private let logger: Logger
     private let running = Mutex<Running?>(nil)
 
     private struct Running {
+        let address: ServerAddress
         let task: Task<Void, any Error>
         let stop: AsyncStream<Void>.Continuation
         let client: ConnectClient
@@ -34,8 +36,10 @@ final class ServedSandboxes: Sendable {
     }()
 
     private init(
-        _ directory: String, snapshots: (any SnapshotStore)?, wrap: (LocalProvider) -> any SandboxProvider
+        _ directory: String, snapshots: (any SnapshotStore)?, wrap: (LocalProvider) -> any SandboxProvider,
+        logger: Logger
     ) {
+        self.logger = logger
         self.directory = directory
         self.snapshots = snapshots
         provider = LocalProvider(
@@ -45,12 +49,12 @@ final class ServedSandboxes: Sendable {
 
     static func with(
         snapshots: (any SnapshotStore)? = nil, wrap: (LocalProvider) -> any SandboxProvider = { $0 },
-        _ body: (ServedSandboxes) async throws -> Void
+        logger: Logger = quietLogger, _ body: (ServedSandboxes) async throws -> Void
     ) async throws {
         // Short: a socket's path has at most 107 bytes.
         let directory = "/tmp/snapwf-serve-\(UUID().uuidString.prefix(8))"
         try FileManager.default.createDirectory(atPath: directory, withIntermediateDirectories: false)
-        let served = ServedSandboxes(directory, snapshots: snapshots, wrap: wrap)
+        let served = ServedSandboxes(directory, snapshots: snapshots, wrap: wrap, logger: logger)
         var failure: (any Error)?
         do {
             try await served.start()
@@ -83,20 +87,40 @@ final class ServedSandboxes: Sendable {
     // MARK: The server
 
     func start() async throws {
-        var configuration = SandboxServerConfiguration(address: .unix(path: socket))
+        let running = try await launch(SandboxServerConfiguration(address: .unix(path: socket)))
+        self.running.withLock { $0 = running }
+    }
+
+    private func launch(_ configuration: SandboxServerConfiguration) async throws -> Running {
+        var configuration = configuration
         configuration.grace = .seconds(2)
-        let service = SandboxService(provider: served, snapshots: snapshots, logger: Self.logger)
-        let server = try SandboxServer(configuration, service: service, logger: Self.logger)
+        let service = SandboxService(provider: served, snapshots: snapshots, logger: logger)
+        let server = try SandboxServer(configuration, service: service, logger: logger)
         let (stops, stop) = AsyncStream<Void>.makeStream()
-        let (starts, started) = AsyncStream<Void>.makeStream()
+        let (starts, started) = AsyncStream<ServerAddress>.makeStream()
         let task = Task {
             defer { started.finish() }
-            try await server.run(
-                onRunning: { _ in started.finish() }, until: { for await _ in stops {} })
+            try await server.run(onRunning: { started.yield($0) }, until: { for await _ in stops {} })
         }
-        for await _ in starts {}
-        let client = try ConnectClient(ConnectClientConfiguration(address: ServerAddress("unix:" + socket)))
-        running.withLock { $0 = Running(task: task, stop: stop, client: client) }
+        var iterator = starts.makeAsyncIterator()
+        guard let address = await iterator.next() else {
+            // It could not listen, and says why.
+            try await task.value
+            throw ConnectError(.internal, "the server ended before it ran")
+        }
+        let client = try ConnectClient(ConnectClientConfiguration(address: address))
+        return Running(address: address, task: task, stop: stop, client: client)
+    }
+
+    /// Serves the same sandboxes somewhere else, too.
+    func serve(_ configuration: SandboxServerConfiguration, _ body: (ServerAddress) async throws -> Void) async throws {
+        let second = try await launch(configuration)
+        var failure: (any Error)?
+        do { try await body(second.address) } catch { failure = error }
+        await second.client.shutdown()
+        second.stop.finish()
+        try await second.task.value
+        if let failure { throw failure }
     }
 
     func stop() async throws {
@@ -110,7 +134,7 @@ final class ServedSandboxes: Sendable {
         get throws { try #require(running.withLock { $0?.client }) }
     }
 
-    static let logger: Logger = {
+    static let quietLogger: Logger = {
         var logger = Logger(label: "serve")
         logger.logLevel = .error
         return logger
@@ -201,20 +225,20 @@ extension SandboxRef {
     static func id(_ id: String) -> SandboxRef { SandboxRef.with { $0.id = id } }
 }
 
-/// The error of code `code` that a call must end with.
+/// The error, of one of these codes, that a call must end with.
 @discardableResult
 func expectError(
-    _ code: ConnectError.Code, sourceLocation: SourceLocation = #_sourceLocation,
+    _ codes: ConnectError.Code..., sourceLocation: SourceLocation = #_sourceLocation,
     _ call: () async throws -> some Any
 ) async -> ConnectError? {
     do {
         _ = try await call()
-        Issue.record("nothing was thrown; expected \(code)", sourceLocation: sourceLocation)
+        Issue.record("nothing was thrown; expected \(codes)", sourceLocation: sourceLocation)
     } catch let error as ConnectError {
-        #expect(error.code == code, "\(error)", sourceLocation: sourceLocation)
+        #expect(codes.contains(error.code), "\(error)", sourceLocation: sourceLocation)
         return error
     } catch {
-        Issue.record("\(error) was thrown; expected \(code)", sourceLocation: sourceLocation)
+        Issue.record("\(error) was thrown; expected \(codes)", sourceLocation: sourceLocation)
     }
     return nil
 }

@@ -67,6 +67,16 @@ final class LayerStream {
         }
     }
 
+    /// Passes over so many bytes, or over what there is before the end of the stream.
+    func skip(atMost count: UInt64) throws(RootFSError) {
+        var left = count
+        while left > 0, try fill() {
+            let size = Int(min(left, UInt64(window.count)))
+            consume(size)
+            left -= UInt64(size)
+        }
+    }
+
     /// Copies up to `buffer.count` bytes and returns how many there were before the end of the stream.
     func copy(into buffer: inout [UInt8]) throws(RootFSError) -> Int {
         var filled = 0

@@ -68,7 +68,9 @@ final class TarReader {
     }
 
     private func skip() throws(RootFSError) {
-        try stream.read(unread + padding) { _ in }
+        try stream.read(unread) { _ in }
+        // A writer that was not closed leaves out the last padding, as it does the end mark.
+        try stream.skip(atMost: padding)
         unread = 0
         padding = 0
     }

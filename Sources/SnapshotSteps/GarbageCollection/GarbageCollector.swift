@@ -38,6 +38,7 @@ package struct GarbageCollector: Sendable {
             do {
                 let provider = try environment.at(place).provider
                 let sandboxes = try await provider.list().filter { isOurs($0) && leavesSomething($0, provider) }
+                if sandboxes.isEmpty, place != .local { plan.idle.append(place) }
                 listed[place] = Set(sandboxes.map(\.id.rawValue))
                 try await self.plan(sandboxes, at: place, into: &plan)
             } catch is CancellationError {
@@ -86,6 +87,17 @@ package struct GarbageCollector: Sendable {
     private func place(of run: RunID) async throws -> SandboxPlace? {
         let name = try await engine.run(run)?.labels[Self.placeLabel] ?? SandboxPlace.local.description
         return places.first { $0.description == name }
+    }
+
+    /// Forgets places that hold nothing of ours and that no unfinished run names: nobody has to answer there any more.
+    package func forgetIdle(_ plan: GarbagePlan) async throws {
+        for place in plan.idle {
+            let unfinished = try await engine.runs(
+                RunQuery(
+                    statuses: [.pending, .running, .sleeping, .interrupted],
+                    labels: [Self.placeLabel: place.description], limit: 1))
+            if unfinished.isEmpty { try environment.state.forget(place) }
+        }
     }
 
     /// Removes what a plan names, each after a second look.

@@ -21,6 +21,8 @@ package struct GarbagePlan: Sendable {
     package var items: [Item] = []
     /// Sandboxes of ours that stay, with the reason.
     package var kept: [(id: String, reason: String)] = []
+    /// Places elsewhere that were seen whole and hold nothing of ours.
+    package var idle: [SandboxPlace] = []
     /// Places that could not be looked at: nothing of theirs is touched.
     package var unseen: [UnseenPlace] = []
 }

@@ -39,6 +39,7 @@ struct GCCommand: AsyncParsableCommand {
                 return
             }
             let outcomes = await collector.execute(plan)
+            try await collector.forgetIdle(plan)
             let runs = try await session.engine.deleteFinishedRuns(olderThan: .seconds(keepRuns.seconds))
             let document = GarbageDocument(plan, outcomes: outcomes, runs: runs)
             await session.close()
