@@ -63,4 +63,4 @@ bench:
 	@.build-bench/release/workflow-bench --dbos .build-bench-python/bin/python --json out/bench/workflow.json
 
 clean:
-	rm -rf .build .build-release .build-bench .build-bench-python out
+	rm -rf .build .build-release .build-bench .build-bench-python .build-peer-python out

@@ -44,6 +44,8 @@ package struct ConnectError: Error, Sendable, CustomStringConvertible {
     package var isAmbiguous: Bool
     /// Whether the answer was not one of the protocol: a page, another service, an old version, a proxy.
     package var isNotConnect: Bool
+    /// The status of the HTTP answer that was this error; nil where there was none, or where it was a stream's end.
+    package var httpStatus: Int?
 
     package init(
         _ code: Code, _ message: String, details: [Detail] = [], retryAfter: Duration? = nil,

@@ -4,6 +4,8 @@ package struct Capabilities: Hashable, Sendable {
     package var hostFiles: Bool
     /// ``SandboxSpec/inputs`` are honoured.
     package var hostInputs: Bool
+    /// ``SandboxSpec/imageRef`` is honoured.
+    package var images: Bool
     /// The provider can capture a sandbox as a snapshot of its own.
     package var snapshots: Bool
     /// ``ShortCommand/standardInput`` is delivered. Where it is not, a command that has some is refused.
@@ -16,24 +18,31 @@ package struct Capabilities: Hashable, Sendable {
     package var maximumTimeToLive: Duration?
     /// Times to live are rounded up to a multiple of this.
     package var timeToLiveGranularity: Duration
+    /// How long a sandbox may exist before ``SandboxProvider/list()`` shows it. After a creation in doubt an empty list
+    /// that is younger proves nothing.
+    package var listingLag: Duration
 
     package init(
         hostFiles: Bool = false,
         hostInputs: Bool = false,
+        images: Bool = false,
         snapshots: Bool = false,
         standardInput: Bool = false,
         resourceLimits: Bool = false,
         cheapCommands: Bool = false,
         maximumTimeToLive: Duration? = nil,
-        timeToLiveGranularity: Duration = .seconds(1)
+        timeToLiveGranularity: Duration = .seconds(1),
+        listingLag: Duration = .zero
     ) {
         self.hostFiles = hostFiles
         self.hostInputs = hostInputs
+        self.images = images
         self.snapshots = snapshots
         self.standardInput = standardInput
         self.resourceLimits = resourceLimits
         self.cheapCommands = cheapCommands
         self.maximumTimeToLive = maximumTimeToLive
         self.timeToLiveGranularity = timeToLiveGranularity
+        self.listingLag = listingLag
     }
 }

@@ -10,6 +10,11 @@ package struct SandboxError: Error, Sendable, CustomStringConvertible {
         /// Not now: try again.
         case unavailable
         case notPermitted
+        /// The provider refuses the token or the organisation, or forbids them what was asked: somebody has to give
+        /// others.
+        case credentials
+        /// What answers is no such provider, or another version of it than this one can work with.
+        case incompatible
         /// A program is missing, on this host or in the sandbox.
         case missingTool
         case invalidArgument
@@ -35,11 +40,14 @@ package struct SandboxError: Error, Sendable, CustomStringConvertible {
     /// What failed, why, and what to do next.
     package var message: String
     package var cause: (any Error)?
+    /// Whether the call may have had its effect all the same: look before it is made again.
+    package var isInDoubt: Bool
 
-    package init(_ code: Code, _ message: String, cause: (any Error)? = nil) {
+    package init(_ code: Code, _ message: String, cause: (any Error)? = nil, isInDoubt: Bool = false) {
         self.code = code
         self.message = message
         self.cause = cause
+        self.isInDoubt = isInDoubt
     }
 
     /// Whether the same call may succeed later without anybody changing anything.

@@ -16,15 +16,19 @@ package protocol SandboxProvider: Sendable {
 
     /// Creates a sandbox and waits, within a bound, until it runs.
     ///
-    /// An error of code `unavailable` or a crash leaves the outcome open: look with ``find(labels:)`` before another
-    /// attempt. The labels are visible there from the first moment at which anything exists.
+    /// A crash or an error that ``SandboxError/isInDoubt`` leaves the outcome open: look with
+    /// ``findInDoubt(labels:since:)`` before another attempt. Whatever is visible there carries its labels.
+    /// `alreadyExists` means the same: adopt. After any other error there is nothing left of the attempt that lives.
     func create(_ spec: SandboxSpec) async throws -> SandboxInfo
 
     /// Every sandbox, ended ones included for as long as the provider remembers them: complete, or it throws.
     func list() async throws -> [SandboxInfo]
 
     /// The sandboxes that carry all these labels, oldest first: complete, or it throws.
-    func find(labels: [String: String]) async throws -> [SandboxInfo]
+    ///
+    /// - Parameter since: nothing that was created earlier, by this host's clock, is wanted. A hint that may save
+    ///   pages: older ones may be in the answer.
+    func find(labels: [String: String], since: UnixTime?) async throws -> [SandboxInfo]
 
     /// `nil` when the provider knows no such sandbox.
     func get(_ id: SandboxID) async throws -> SandboxInfo?
@@ -71,8 +75,29 @@ package protocol SandboxProvider: Sendable {
 
 extension SandboxProvider {
     package func find(labels: [String: String]) async throws -> [SandboxInfo] {
-        try await list().filter { $0.carries(labels: labels) }
-            .sorted { ($0.createdAt, $0.id.rawValue) < ($1.createdAt, $1.id.rawValue) }
+        try await find(labels: labels, since: nil)
+    }
+
+    package func find(labels: [String: String], since: UnixTime?) async throws -> [SandboxInfo] {
+        try await list().carrying(labels)
+    }
+
+    /// What a creation in doubt made, oldest first. Nothing is believed only after the provider's
+    /// ``Capabilities/listingLag``: until then it is asked again, so this call takes that long where there is nothing.
+    ///
+    /// - Throws: what ``find(labels:since:)`` throws; nothing is known then.
+    package func findInDoubt(labels: [String: String], since: UnixTime?) async throws -> [SandboxInfo] {
+        let lag = capabilities.listingLag
+        let end = SteadyClock.now() + lag
+        var pause = min(Duration.milliseconds(500), lag)
+        while true {
+            // Before the list: what it shows has to be as young as the lag is old.
+            let rest = end - SteadyClock.now()
+            let found = try await find(labels: labels, since: since)
+            guard found.isEmpty, rest > .zero else { return found }
+            try await Task.sleep(for: min(pause, rest))
+            pause = min(pause * 2, .seconds(10))
+        }
     }
 
     package func hostPath(of path: String, in id: SandboxID) -> String? { nil }
@@ -85,5 +110,13 @@ extension SandboxProvider {
 
     package func run(_ arguments: [String], in id: SandboxID) async throws -> CommandOutput {
         try await run(ShortCommand(arguments), in: id)
+    }
+}
+
+extension [SandboxInfo] {
+    /// Those that carry all these labels, oldest first.
+    func carrying(_ labels: [String: String]) -> [SandboxInfo] {
+        filter { $0.carries(labels: labels) }
+            .sorted { ($0.createdAt, $0.id.rawValue) < ($1.createdAt, $1.id.rawValue) }
     }
 }

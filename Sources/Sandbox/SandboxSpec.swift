@@ -43,6 +43,9 @@ package struct SandboxSpec: Sendable {
     package var timeToLive: Duration
     /// Only for providers with the capability ``Capabilities/hostInputs``; must be empty elsewhere.
     package var inputs: [ReadOnlyInput]
+    /// The image that the sandbox boots from, as its provider pulls it; `nil` takes the provider's default. Refused
+    /// without the capability ``Capabilities/images``.
+    package var imageRef: String?
 
     package init(
         name: String,
@@ -51,7 +54,8 @@ package struct SandboxSpec: Sendable {
         memoryBytes: UInt64? = nil,
         diskBytes: UInt64? = nil,
         timeToLive: Duration,
-        inputs: [ReadOnlyInput] = []
+        inputs: [ReadOnlyInput] = [],
+        imageRef: String? = nil
     ) {
         self.name = name
         self.labels = labels
@@ -60,5 +64,6 @@ package struct SandboxSpec: Sendable {
         self.diskBytes = diskBytes
         self.timeToLive = timeToLive
         self.inputs = inputs
+        self.imageRef = imageRef
     }
 }

@@ -8,7 +8,10 @@ package struct SnapshotEnvironment: Sendable {
     package var state: StateDirectory
     package var owner: String
     package var catalog: Catalog
+    /// Of the place that is worked at: this machine, until ``at(_:)`` says otherwise.
     package var provider: any SandboxProvider
+    /// How the providers of other places are made.
+    package var providers: ProviderOfPlace
     /// The helper that came with this program.
     package var helperPath: String
     /// The process's environment variables: proxies, docker's configuration.
@@ -27,10 +30,21 @@ package struct SnapshotEnvironment: Sendable {
         self.owner = owner
         self.catalog = catalog
         self.provider = provider
+        self.providers = { place in
+            guard place == .local else { throw SnapshotError(.usage, "there is no provider for \(place) here") }
+            return provider
+        }
         self.helperPath = helperPath
         self.variables = variables
         self.logger = logger
         self.onProgress = onProgress
+    }
+
+    /// The same, with the provider of a place.
+    func at(_ place: SandboxPlace) throws -> SnapshotEnvironment {
+        var environment = self
+        if place != .local { environment.provider = try providers(place) }
+        return environment
     }
 
     /// Where an image's bytes come from, with the options and credentials of a request.

@@ -25,7 +25,9 @@ extension SnapshotError {
             SnapshotError(.diskFull, error.description)
         case .invalidArgument:
             SnapshotError(.usage, error.description)
-        case .unavailable, .missingTool, .notPermitted, .unimplemented:
+        case .credentials:
+            SnapshotError(.credentials, error.description)
+        case .unavailable, .missingTool, .notPermitted, .unimplemented, .incompatible:
             SnapshotError(.unavailable, error.description, retryable: error.isRetryable)
         default:
             SnapshotError(.failed, error.description, retryable: error.isRetryable)

@@ -24,6 +24,15 @@ package struct SnapshotRequest: Codable, Sendable, Hashable {
     /// A file in the form of docker's `config.json`; nil for docker's own.
     package var credentialsFile: String?
 
+    /// Where the sandbox is made; nil for this machine.
+    package var place: SandboxPlace?
+    /// The image that the sandbox boots from, where its provider takes one; nil for the provider's own.
+    package var builderImage: String?
+    /// Where the sandbox fetches the helper from; nil for the one that came with this program.
+    package var helperURL: String?
+    /// Where the snapshot goes; nil for the catalog.
+    package var register: RegisterTarget?
+
     /// Convert even when the catalog has the snapshot.
     package var ignoresCatalog = false
 
@@ -42,12 +51,20 @@ package struct SnapshotRequest: Codable, Sendable, Hashable {
     }
 }
 
+/// Who keeps a finished snapshot.
+package enum RegisterTarget: String, Codable, Hashable, Sendable, CaseIterable {
+    /// The catalog of this machine: the image is moved, or copied, out of the sandbox.
+    case catalog
+    /// The Sandbox API, which captures the sandbox.
+    case api
+}
+
 /// What a run ends with: the workflow's output.
 package struct SnapshotResult: Codable, Sendable, Hashable {
     package var snapshotID: String
     package var key: String
-    /// The ext4 file in the store; beside it `snapshot.json`.
-    package var path: String
+    /// The ext4 file in the store, beside it `snapshot.json`; nil for a snapshot that the Sandbox API keeps.
+    package var path: String?
     package var exportedTo: String?
     package var sha256: String
     /// Bytes of the file, holes included.

@@ -16,7 +16,7 @@ package struct SnapshotWorkflow: WorkflowDefinition {
     }
 
     package func run(_ request: SnapshotRequest, in run: RunContext) async throws -> SnapshotResult {
-        let environment = environment
+        let environment = try environment.at(request.place ?? .local)
         let resolution = try await run.step("resolve", input: request, retry: Self.resolving, timeout: .seconds(300)) {
             _ in
             try await ResolveStep(environment: environment, request: request).run()
@@ -25,10 +25,11 @@ package struct SnapshotWorkflow: WorkflowDefinition {
         if let cached = resolution.cached {
             registered = cached
         } else {
+            try environment.state.remember(request.place ?? .local)
             let resource = SandboxResource(environment: environment, request: request, resolution: resolution)
             registered = try await run.withResource(resource, named: "sandbox") { scope, sandbox in
                 try await keepingAlive(sandbox, for: request, environment: environment) {
-                    try await convert(request, resolution, in: sandbox, scope: scope)
+                    try await convert(request, resolution, in: sandbox, scope: scope, environment: environment)
                 }
             }
         }
@@ -42,21 +43,24 @@ package struct SnapshotWorkflow: WorkflowDefinition {
 
     /// The steps that belong to one sandbox: taken again when it is lost.
     private func convert(
-        _ request: SnapshotRequest, _ resolution: Resolution, in sandbox: SandboxHandle, scope: RunContext
+        _ request: SnapshotRequest, _ resolution: Resolution, in sandbox: SandboxHandle, scope: RunContext,
+        environment: SnapshotEnvironment
     ) async throws -> RegisteredSnapshot {
-        let environment = environment
         for note in sandbox.notes { try await scope.emit(SandboxLabel.noteEvent, note) }
-        try await scope.step("fetch-helper", retry: Self.asking, timeout: .seconds(600)) { _ in
-            try await FetchHelperStep(environment: environment, sandbox: sandbox).run()
+        try await scope.step("fetch-helper", retry: Self.asking, timeout: .seconds(1200)) { step in
+            try await FetchHelperStep(
+                environment: environment, request: request, sandbox: sandbox, key: "helper-\(step.idempotencyKey)"
+            ).run()
         }
         let image = try await scope.step("pull", retry: Self.pulling, timeout: .seconds(24 * 3600)) { step in
             try await PullStep(
                 environment: environment, request: request, resolution: resolution, sandbox: sandbox, step: step
             ).run()
         }
-        return try await scope.step("register", retry: Self.asking, timeout: .seconds(3600)) { _ in
+        return try await scope.step("register", retry: Self.asking, timeout: .seconds(2 * 3600)) { _ in
             try await RegisterStep(
-                environment: environment, sandbox: sandbox, image: image, runID: scope.id.description
+                environment: environment, request: request, sandbox: sandbox, image: image,
+                runID: scope.id.description
             ).run()
         }
     }
@@ -73,7 +77,8 @@ package struct SnapshotWorkflow: WorkflowDefinition {
 struct RegisteredSnapshot: Codable, Sendable {
     var id: String
     var key: String
-    var path: String
+    /// nil for a snapshot that the Sandbox API keeps.
+    var path: String?
     var sha256: String
     var size: UInt64
     var uuid: String
@@ -82,6 +87,20 @@ struct RegisteredSnapshot: Codable, Sendable {
     var platform: String
     var entries: Int
     var warnings: [String]
+
+    /// What the API captured under an id of its own.
+    init(_ result: PullResult, capturedAs id: String) {
+        self.id = id
+        key = result.key
+        sha256 = result.sha256
+        size = result.size
+        uuid = result.uuid
+        image = result.image
+        manifestDigest = result.manifestDigest
+        platform = result.platform
+        entries = result.entries
+        warnings = result.warnings
+    }
 
     init(_ snapshot: Snapshot, warnings: [String]) {
         id = snapshot.id

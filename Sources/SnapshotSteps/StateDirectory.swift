@@ -10,6 +10,7 @@ package struct StateDirectory: Sendable {
     package var catalogDatabase: String { path + "/catalog.db" }
     package var snapshots: String { path + "/snapshots" }
     package var sandboxes: String { path + "/sandboxes" }
+    package var captures: String { path + "/captures" }
     private var ownerFile: String { path + "/owner" }
 
     /// Makes and checks nothing: for reading what may be there.

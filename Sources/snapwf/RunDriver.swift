@@ -35,8 +35,10 @@ struct RunDriver {
             }
             return try await attach(to: unfinished)
         }
-        let handle = try await session.engine.start(
-            session.workflow, input: request, labels: [Self.requestLabel: label, "image": request.image])
+        for note in try await Preflight.check(request, in: session.environment) { reporter.note(note) }
+        var labels = [Self.requestLabel: label, "image": request.image]
+        if let place = request.place { labels[GarbageCollector.placeLabel] = place.description }
+        let handle = try await session.engine.start(session.workflow, input: request, labels: labels)
         reporter.begin(run: handle.id.description, image: request.image, platform: request.platform)
         try await drive(handle)
     }
@@ -124,11 +126,11 @@ struct RunDriver {
             // A sandbox that was lost on the way is nobody's any more, and may be large.
             await session.sweep()
             try reporter.succeed(result, run: handle.id.description)
-            await engine.shutdown()
+            await session.close()
         } catch {
             await finish(watch, watcher)
             let failure = try await describe(error, run: handle.id)
-            await engine.shutdown()
+            await session.close()
             throw failure
         }
     }

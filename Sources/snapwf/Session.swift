@@ -15,12 +15,16 @@ struct Session {
     let provider: LocalProvider
     let environment: SnapshotEnvironment
     let logger: Logger
+    private let remote: RemoteProviders
 
     /// Opens the state, making it at the first use, and sweeps what died or ran out since the last one.
     ///
-    /// - Parameter onProgress: called with the helper's progress.
+    /// - Parameters:
+    ///   - token: for an API, from the command line.
+    ///   - onProgress: called with the helper's progress.
     static func open(
-        _ options: GlobalOptions, onProgress: @escaping @Sendable (PullProgress) -> Void = { _ in }
+        _ options: GlobalOptions, token: String? = nil,
+        onProgress: @escaping @Sendable (PullProgress) -> Void = { _ in }
     ) async throws -> Session {
         var logger = Logger(label: "snapwf", factory: { StreamLogHandler.standardError(label: $0) })
         logger.logLevel = options.verbose ? .debug : .error
@@ -44,9 +48,16 @@ struct Session {
             helperPath: Places.helper(variables, executable: executable), variables: variables, logger: logger,
             onProgress: onProgress)
         environment.probe = pass
+        let remote = RemoteProviders(variables: variables, token: token, points: points)
+        environment.providers = { place in
+            switch place {
+            case .local: provider
+            case .api(let url, let organization): try remote.provider(url: url, organization: organization)
+            }
+        }
         let session = Session(
             state: state, engine: engine, catalog: catalog, provider: provider, environment: environment,
-            logger: logger)
+            logger: logger, remote: remote)
         await session.sweep()
         return session
     }
@@ -58,6 +69,12 @@ struct Session {
         } catch {
             logger.warning("ended sandboxes could not be swept: \(error)")
         }
+    }
+
+    /// Closes what is open. Nothing may be under way.
+    func close() async {
+        await engine.shutdown()
+        await remote.shutdown()
     }
 
     var workflow: SnapshotWorkflow { SnapshotWorkflow(environment: environment) }

@@ -17,7 +17,7 @@ struct Snapwf: AsyncParsableCommand {
             """,
         version: "snapwf \(Version.text)",
         subcommands: [
-            RunCommand.self, ResumeCommand.self, GCCommand.self, LsCommand.self, ShowCommand.self, DoctorCommand.self,
+            RunCommand.self, ResumeCommand.self, GCCommand.self, LsCommand.self, ServeCommand.self, ShowCommand.self, DoctorCommand.self,
         ])
 
     static func main() async {

@@ -6,20 +6,36 @@ import Testing
 /// What every provider must do. Another provider joins by another case.
 enum ProviderUnderTest: String, CaseIterable, CustomTestStringConvertible, Sendable {
     case local
+    /// `depot`, asking the independent peer.
+    case peer
+    /// `depot`, asking a server of ours with local sandboxes behind it.
+    case served
+
+    /// Those that can be tried here.
+    static var here: [ProviderUnderTest] { allCases.filter { $0 != .peer || PeerWorld.isPossible } }
 
     var testDescription: String { rawValue }
 
-    func with(_ body: (any SandboxProvider) async throws -> Void) async throws {
+    /// - Parameter minute: how long a minute of the provider's takes, where it counts in minutes.
+    func with(
+        minute: Duration = .seconds(60), _ body: (any SandboxProvider) async throws -> Void
+    ) async throws {
         switch self {
         case .local: try await TestRoot.with { try await body($0.provider) }
+        case .peer:
+            let settings: [String: Any] = [
+                "minute": Double(minute.wholeMilliseconds) / 1000, "disconnect_kills": true,
+            ]
+            try await PeerWorld.with(settings: settings) { try await body($0.provider) }
+        case .served: try await ServedRoot.with(minute: minute) { try await body($0) }
         }
     }
 
-    /// Runs a test in a sandbox of its own.
+    /// Runs a test in a sandbox of its own. Short times to live are ten seconds where minutes count.
     func withSandbox(
         timeToLive: Duration = .seconds(300), _ body: (any SandboxProvider, SandboxID) async throws -> Void
     ) async throws {
-        try await with { provider in
+        try await with(minute: timeToLive < .seconds(60) ? .seconds(10) : .seconds(60)) { provider in
             let spec = SandboxSpec(name: "conformance", labels: ["SNAPWF_RUN": "c"], timeToLive: timeToLive)
             let info = try await provider.create(spec)
             try await body(provider, info.id)
@@ -30,12 +46,12 @@ enum ProviderUnderTest: String, CaseIterable, CustomTestStringConvertible, Senda
 
 @Suite("every provider")
 struct ProviderConformanceTests {
-    @Test("can be used here", arguments: ProviderUnderTest.allCases)
+    @Test("can be used here", arguments: ProviderUnderTest.here)
     func check(_ subject: ProviderUnderTest) async throws {
         try await subject.with { try await $0.check() }
     }
 
-    @Test("shows what was created, by id, by labels and in the list", arguments: ProviderUnderTest.allCases)
+    @Test("shows what was created, by id, by labels and in the list", arguments: ProviderUnderTest.here)
     func create(_ subject: ProviderUnderTest) async throws {
         try await subject.with { provider in
             let labels = ["SNAPWF_RUN": "r1", "SNAPWF_OWNER": "a b\n=%ä"]
@@ -56,7 +72,7 @@ struct ProviderConformanceTests {
         }
     }
 
-    @Test("finds only those that carry every label, the oldest first", arguments: ProviderUnderTest.allCases)
+    @Test("finds only those that carry every label, the oldest first", arguments: ProviderUnderTest.here)
     func find(_ subject: ProviderUnderTest) async throws {
         try await subject.with { provider in
             var made: [SandboxID] = []
@@ -74,7 +90,7 @@ struct ProviderConformanceTests {
         }
     }
 
-    @Test("does not know what was never made", arguments: ProviderUnderTest.allCases)
+    @Test("does not know what was never made", arguments: ProviderUnderTest.here)
     func unknown(_ subject: ProviderUnderTest) async throws {
         try await subject.with { provider in
             for id in [SandboxID("sb-0123456789abcdef0123"), SandboxID("../../etc"), SandboxID("")] {
@@ -87,7 +103,7 @@ struct ProviderConformanceTests {
         }
     }
 
-    @Test("gives a command's exit code, output and errors apart", arguments: ProviderUnderTest.allCases)
+    @Test("gives a command's exit code, output and errors apart", arguments: ProviderUnderTest.here)
     func outcome(_ subject: ProviderUnderTest) async throws {
         try await subject.withSandbox { provider, id in
             let output = try await provider.run(.shell("echo out; echo err >&2; exit 7"), in: id)
@@ -95,15 +111,17 @@ struct ProviderConformanceTests {
             #expect(output.text == "out\n")
             #expect(output.errorText == "err\n")
             #expect(try await provider.run(["true"], in: id).exitCode == 0)
-            #expect(try await provider.run(.shell("kill -KILL $$"), in: id).exitCode == 137)
-            #expect(try await provider.run(.shell("kill -TERM $$"), in: id).exitCode == 143)
+            for (signal, code) in [("KILL", Int32(137)), ("TERM", 143)] {
+                let killed = try await provider.run(.shell("kill -\(signal) $$"), in: id)
+                #expect(killed.exitCode == code, "\(killed.text)\(killed.errorText)")
+            }
             let arguments = ["printf", "%s|", "a b", "", "c\nd", "$HOME", "'"]
             #expect(try await provider.run(arguments, in: id).text == "a b||c\nd|$HOME|'|")
             await expectError(.missingTool) { _ = try await provider.run(["no-such-program"], in: id) }
         }
     }
 
-    @Test("passes environment, working directory and standard input", arguments: ProviderUnderTest.allCases)
+    @Test("passes environment, working directory and standard input", arguments: ProviderUnderTest.here)
     func surroundings(_ subject: ProviderUnderTest) async throws {
         try await subject.withSandbox { provider, id in
             var command = ShortCommand.shell("printf '%s|%s|' \"$A\" \"$PWD\"; cat")
@@ -123,7 +141,7 @@ struct ProviderConformanceTests {
         }
     }
 
-    @Test("ends a command at its deadline, with its children", arguments: ProviderUnderTest.allCases)
+    @Test("ends a command at its deadline, with its children", arguments: ProviderUnderTest.here)
     func deadline(_ subject: ProviderUnderTest) async throws {
         try await subject.withSandbox { provider, id in
             var command = ShortCommand.shell("sleep 4711 & echo $! > /work/child; sleep 4712")
@@ -138,7 +156,7 @@ struct ProviderConformanceTests {
         }
     }
 
-    @Test("bounds a command's output", arguments: ProviderUnderTest.allCases)
+    @Test("bounds a command's output", arguments: ProviderUnderTest.here)
     func outputLimit(_ subject: ProviderUnderTest) async throws {
         try await subject.withSandbox { provider, id in
             var command = ShortCommand(["head", "-c", "100000", "/dev/zero"])
@@ -151,7 +169,7 @@ struct ProviderConformanceTests {
         }
     }
 
-    @Test("writes files whole, with their mode, over old ones", arguments: ProviderUnderTest.allCases)
+    @Test("writes files whole, with their mode, over old ones", arguments: ProviderUnderTest.here)
     func files(_ subject: ProviderUnderTest) async throws {
         try await subject.withSandbox { provider, id in
             let bytes = (0..<3_000_000).map { UInt8(truncatingIfNeeded: $0 &* 31) }
@@ -173,7 +191,7 @@ struct ProviderConformanceTests {
         }
     }
 
-    @Test("streams a file of the host into the sandbox", arguments: ProviderUnderTest.allCases)
+    @Test("streams a file of the host into the sandbox", arguments: ProviderUnderTest.here)
     func hostFile(_ subject: ProviderUnderTest) async throws {
         try await subject.withSandbox { provider, id in
             let program = TestRoot.hostProgram
@@ -187,7 +205,7 @@ struct ProviderConformanceTests {
         }
     }
 
-    @Test("keeps a background session after its command", arguments: ProviderUnderTest.allCases)
+    @Test("keeps a background session after its command", arguments: ProviderUnderTest.here)
     func background(_ subject: ProviderUnderTest) async throws {
         try await subject.withSandbox { provider, id in
             let script = """
@@ -207,7 +225,7 @@ struct ProviderConformanceTests {
         }
     }
 
-    @Test("ends everything when the time to live passes", arguments: ProviderUnderTest.allCases)
+    @Test("ends everything when the time to live passes", arguments: ProviderUnderTest.here)
     func timeToLive(_ subject: ProviderUnderTest) async throws {
         try await subject.withSandbox(timeToLive: .seconds(5)) { provider, id in
             try await eventually("the sandbox outlives its time to live") {
@@ -218,7 +236,7 @@ struct ProviderConformanceTests {
         }
     }
 
-    @Test("takes a later and an earlier expiry", arguments: ProviderUnderTest.allCases)
+    @Test("takes a later and an earlier expiry", arguments: ProviderUnderTest.here)
     func changedTimeToLive(_ subject: ProviderUnderTest) async throws {
         try await subject.withSandbox(timeToLive: .seconds(6)) { provider, id in
             let first = try #require(try await provider.get(id)?.expiresAt)
@@ -232,7 +250,7 @@ struct ProviderConformanceTests {
         }
     }
 
-    @Test("kills for good, and again, and two at once", arguments: ProviderUnderTest.allCases)
+    @Test("kills for good, and again, and two at once", arguments: ProviderUnderTest.here)
     func kill(_ subject: ProviderUnderTest) async throws {
         try await subject.withSandbox { provider, id in
             try await withThrowingTaskGroup(of: Void.self) { group in
@@ -250,7 +268,7 @@ struct ProviderConformanceTests {
         }
     }
 
-    @Test("says so when a command's sandbox is killed under it", arguments: ProviderUnderTest.allCases)
+    @Test("says so when a command's sandbox is killed under it", arguments: ProviderUnderTest.here)
     func killUnderCommand(_ subject: ProviderUnderTest) async throws {
         try await subject.withSandbox { provider, id in
             async let command = provider.run(.shell("echo x > /work/there; sleep 4713"), in: id)
@@ -267,7 +285,7 @@ struct ProviderConformanceTests {
         }
     }
 
-    @Test("ends a command whose task is cancelled", arguments: ProviderUnderTest.allCases)
+    @Test("ends a command whose task is cancelled", arguments: ProviderUnderTest.here)
     func cancelled(_ subject: ProviderUnderTest) async throws {
         try await subject.withSandbox { provider, id in
             let task = Task { try await provider.run(.shell("echo $$ > /work/pid; exec sleep 4714"), in: id) }

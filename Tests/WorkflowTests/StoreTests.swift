@@ -279,4 +279,28 @@ struct StoreTests {
             await engine.shutdown()
         }
     }
+
+    @Test("an opening waits for another process that is just making the store, and is not refused by SQLite")
+    func madeTogether() async throws {
+        try await TemporaryStore.use { store in
+            let gate = try FileLock.open(store.path + ".commit.lock")
+            #expect(gate.tryLock(.shared))
+            // A writer in a database that has no write-ahead log yet: where the other opening stands halfway.
+            var open = Configuration()
+            open.allowsUnsafeTransactions = true
+            let other = try DatabaseQueue(path: store.path, configuration: open)
+            try await other.writeWithoutTransaction { db in
+                try db.execute(sql: "CREATE TABLE made (id INTEGER)")
+                try db.beginTransaction(.immediate)
+            }
+            let opening = Task { try await Engine(store: store.configuration, configuration: testConfiguration()) }
+            try await Task.sleep(for: .milliseconds(200))
+            try await other.writeWithoutTransaction { try $0.rollback() }
+            try other.close()
+            gate.unlock()
+            let engine = try await opening.value
+            #expect(try await engine.start(Script { _, _ in 1 }, input: "").result() == 1)
+            await engine.shutdown()
+        }
+    }
 }

@@ -63,6 +63,7 @@ struct UnaryAnswer {
     private func answered(_ error: ConnectError, _ status: Int, _ head: HTTPResponseHead) -> CallFailure {
         var error = error
         error.retryAfter = head.headers.first(name: "retry-after").flatMap(retryAfter)
+        error.httpStatus = status
         error.isAmbiguous = status != 429 && error.code.leavesEffectOpen
         var failure = CallFailure(error, isPassing: error.code == .unavailable || status == 429)
         failure.isAnswer = true

@@ -87,7 +87,7 @@ package struct DurableCommandRunner: Sendable {
         }
         switch error.code {
         case .notFound, .ended: return .sandboxGone(reason: error.message)
-        case .missingTool, .notPermitted, .invalidArgument, .unimplemented: throw error
+        case .missingTool, .notPermitted, .credentials, .incompatible, .invalidArgument, .unimplemented: throw error
         default: return .unknown(error)
         }
     }

@@ -116,6 +116,13 @@ extension LocalProvider {
         guard spec.timeToLive > .zero else {
             throw SandboxError(.invalidArgument, "a time to live of \(spec.timeToLive) is not positive")
         }
+        if let image = spec.imageRef {
+            throw SandboxError(
+                .invalidArgument,
+                "a local sandbox is made of this host's programs and cannot boot from the image \(image); leave "
+                    + "--builder-image out, or use another provider"
+            )
+        }
         try Bubblewrap.validate(spec.inputs)
     }
 

@@ -54,6 +54,23 @@ package struct Catalog: Sendable {
         try await onOwnThread { try registerBlocking(result, file: file, runID: runID) }
     }
 
+    /// Where an image that comes from elsewhere is gathered before it is registered. Belongs to the run, as all in its
+    /// directory does: garbage collection ends it with the run.
+    package func downloadPath(runID: String) -> String {
+        state.snapshots + "/" + Self.incomingPrefix + runID + "/" + Self.imageName + ".download"
+    }
+
+    /// Whether a registration of this run has taken the image in already, or even finished.
+    func hasIncomingImage(runID: String) -> Bool {
+        fileExists(state.snapshots + "/" + Self.incomingPrefix + runID + "/" + Self.imageName)
+    }
+
+    /// Removes what a registration did not need, because the snapshot was there already.
+    func discardIncoming(runID: String) async throws {
+        let directory = state.snapshots + "/" + Self.incomingPrefix + runID
+        try await onOwnThread { if fileExists(directory) { try removeTree(directory) } }
+    }
+
     private func registerBlocking(_ result: PullResult, file: String, runID: String) throws -> Snapshot {
         if let existing = try database.snapshot(key: result.key).map(located), try isIntact(existing.path, result) {
             return existing
@@ -157,6 +174,17 @@ package struct Catalog: Sendable {
             } catch let error as FileError {
                 throw SnapshotError(
                     error.isOutOfSpace ? .diskFull : .failed, "the snapshot could not be exported: \(error)")
+            }
+        }
+    }
+
+    /// Removes the snapshots that a run registered. The row goes first: what a crash then leaves of the directory is
+    /// garbage that collection finds.
+    package func remove(madeBy runID: String) async throws {
+        try await onOwnThread {
+            for snapshot in try database.snapshots() where snapshot.runID == runID {
+                try database.remove(key: snapshot.key)
+                try removeTree(directory(of: snapshot.id))
             }
         }
     }

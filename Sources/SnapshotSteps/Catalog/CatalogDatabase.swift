@@ -96,6 +96,12 @@ struct CatalogDatabase: Sendable {
         }
     }
 
+    func remove(key: String) throws(SnapshotError) {
+        try write("remove a snapshot") { database in
+            try database.execute(sql: "DELETE FROM snapshots WHERE key = ?", arguments: [key])
+        }
+    }
+
     func touch(key: String, at time: Int64) throws(SnapshotError) {
         try write("note the use of a snapshot") { database in
             try database.execute(

@@ -11,36 +11,51 @@ package struct GarbageCollector: Sendable {
     private let engine: Engine
     /// How long an interrupted run keeps its sandbox.
     private let grace: Duration
+    private let places: [SandboxPlace]
 
     package static let defaultGrace = Duration.seconds(15 * 60)
+    /// The label of a run that names its place; without one it is this machine.
+    package static let placeLabel = "place"
 
-    package init(environment: SnapshotEnvironment, engine: Engine, grace: Duration = defaultGrace) {
+    /// - Parameter places: where to look, this machine included.
+    package init(
+        environment: SnapshotEnvironment, engine: Engine, places: [SandboxPlace] = [.local],
+        grace: Duration = defaultGrace
+    ) {
         self.environment = environment
         self.engine = engine
+        self.places = places
         self.grace = grace
     }
 
     /// What there is to remove now. Changes nothing.
+    ///
+    /// A place that does not answer is named in the plan, and the others are planned all the same.
     package func plan() async throws -> GarbagePlan {
         var plan = GarbagePlan()
-        let sandboxes = try await environment.provider.list().filter(isOurs)
-        for sandbox in sandboxes {
-            switch try await verdict(on: runID(of: sandbox)) {
-            case .keep(let reason): plan.kept.append((sandbox.id.rawValue, reason))
-            case .remove(let reason):
-                plan.items.append(
-                    .init(
-                        id: sandbox.id.rawValue, subject: .sandbox(sandbox.id, run: runID(of: sandbox)), reason: reason)
-                )
+        var listed: [SandboxPlace: Set<String>] = [:]
+        for place in places {
+            do {
+                let provider = try environment.at(place).provider
+                let sandboxes = try await provider.list().filter { isOurs($0) && leavesSomething($0, provider) }
+                listed[place] = Set(sandboxes.map(\.id.rawValue))
+                try await self.plan(sandboxes, at: place, into: &plan)
+            } catch is CancellationError {
+                throw CancellationError()
+            } catch {
+                let reason = SnapshotError.translating(error)
+                plan.unseen.append(
+                    UnseenPlace(
+                        place: place, error: reason as? SnapshotError ?? SnapshotError(.unavailable, "\(reason)")))
             }
         }
-        let listed = Set(sandboxes.map(\.id.rawValue))
         for entry in try await engine.resources(states: [.intended, .held, .releasing]) {
-            if let id = entry.externalID, listed.contains(id) { continue }
+            guard let place = try await place(of: entry.runID), let seen = listed[place] else { continue }
+            if let id = entry.externalID, seen.contains(id) { continue }
             if case .remove(let reason) = try await verdict(on: entry.runID) {
                 plan.items.append(
                     .init(
-                        id: entry.externalID ?? entry.key.idempotencyKey, subject: .ledgerEntry(entry),
+                        id: entry.externalID ?? entry.key.idempotencyKey, subject: .ledgerEntry(entry, at: place),
                         reason: "the sandbox is gone, and \(reason)"))
             }
         }
@@ -50,6 +65,27 @@ package struct GarbageCollector: Sendable {
             }
         }
         return plan
+    }
+
+    private func plan(
+        _ sandboxes: [SandboxInfo], at place: SandboxPlace, into plan: inout GarbagePlan
+    ) async throws {
+        for sandbox in sandboxes {
+            switch try await verdict(on: runID(of: sandbox)) {
+            case .keep(let reason): plan.kept.append((sandbox.id.rawValue, reason))
+            case .remove(let reason):
+                plan.items.append(
+                    .init(
+                        id: sandbox.id.rawValue, subject: .sandbox(sandbox.id, at: place, run: runID(of: sandbox)),
+                        reason: reason))
+            }
+        }
+    }
+
+    /// - Returns: nil when the place is none of those that are looked at.
+    private func place(of run: RunID) async throws -> SandboxPlace? {
+        let name = try await engine.run(run)?.labels[Self.placeLabel] ?? SandboxPlace.local.description
+        return places.first { $0.description == name }
     }
 
     /// Removes what a plan names, each after a second look.
@@ -69,24 +105,27 @@ package struct GarbageCollector: Sendable {
 
     private func execute(_ item: GarbagePlan.Item) async throws -> GarbageOutcome.Result {
         switch item.subject {
-        case .sandbox(let id, let run):
+        case .sandbox(let id, let place, let run):
+            let provider = try environment.at(place).provider
             return try await holding(run) { claimed in
-                guard let sandbox = try await environment.provider.get(id) else { return }
+                guard let sandbox = try await provider.get(id) else { return }
                 guard isOurs(sandbox), runID(of: sandbox) == run else { return }
-                try await environment.provider.kill(id)
+                try await provider.kill(id)
                 for entry in claimed?.resources ?? [] where entry.state.isOpen && entry.externalID == id.rawValue {
                     try await claimed?.markReleased(entry)
                 }
             }
-        case .ledgerEntry(let entry):
+        case .ledgerEntry(let entry, let place):
+            let provider = try environment.at(place).provider
             return try await holding(entry.runID) { claimed in
                 // An intended entry without an id may have made a sandbox that only its labels name.
                 let labels = [
                     SandboxLabel.owner: environment.owner, SandboxLabel.run: entry.runID.description,
                     SandboxLabel.generation: "\(entry.generation)",
                 ]
-                for sandbox in try await environment.provider.find(labels: labels) {
-                    try await environment.provider.kill(sandbox.id)
+                for sandbox in try await provider.find(labels: labels)
+                where leavesSomething(sandbox, provider) {
+                    try await provider.kill(sandbox.id)
                 }
                 try await claimed?.markReleased(entry)
             }
@@ -119,6 +158,11 @@ package struct GarbageCollector: Sendable {
     }
 
     private var graceMilliseconds: Int64 { Int64(grace / .milliseconds(1)) }
+
+    /// An ended sandbox leaves its files where they are files of this host; elsewhere it is only remembered.
+    private func leavesSomething(_ sandbox: SandboxInfo, _ provider: any SandboxProvider) -> Bool {
+        sandbox.state.isAlive || provider.capabilities.hostFiles
+    }
 
     private func isOurs(_ sandbox: SandboxInfo) -> Bool {
         sandbox.labels[SandboxLabel.owner] == environment.owner

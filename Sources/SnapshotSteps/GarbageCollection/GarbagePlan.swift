@@ -6,9 +6,9 @@ package struct GarbagePlan: Sendable {
     package struct Item: Sendable, Identifiable {
         package enum Subject: Sendable {
             /// A sandbox of ours. The run is nil when its label is no run id at all.
-            case sandbox(SandboxID, run: RunID?)
+            case sandbox(SandboxID, at: SandboxPlace, run: RunID?)
             /// An entry of the ledger whose sandbox is gone already.
-            case ledgerEntry(ResourceRecord)
+            case ledgerEntry(ResourceRecord, at: SandboxPlace)
             /// A directory of the store that no registration will finish.
             case directory(Catalog.UnregisteredDirectory)
         }
@@ -21,6 +21,14 @@ package struct GarbagePlan: Sendable {
     package var items: [Item] = []
     /// Sandboxes of ours that stay, with the reason.
     package var kept: [(id: String, reason: String)] = []
+    /// Places that could not be looked at: nothing of theirs is touched.
+    package var unseen: [UnseenPlace] = []
+}
+
+/// A place whose sandboxes could not all be listed.
+package struct UnseenPlace: Sendable {
+    package let place: SandboxPlace
+    package let error: SnapshotError
 }
 
 /// What became of one item.

@@ -1,28 +1,56 @@
 import HelperInterface
 import Sandbox
 
-/// Moves the finished image out of the sandbox into the catalog.
+/// Makes the finished image a snapshot: of the catalog, or of the API that the sandbox came from.
 struct RegisterStep {
     let environment: SnapshotEnvironment
+    let request: SnapshotRequest
     let sandbox: SandboxHandle
     let image: PulledImage
     let runID: String
 
     func run() async throws -> RegisteredSnapshot {
         try await translatingErrors {
-            guard let file = environment.provider.hostPath(of: SandboxPaths.image, in: sandbox.id) else {
-                throw SnapshotError(
-                    .usage, "files of a \(environment.provider.name) sandbox cannot be moved into the catalog")
-            }
             var result = try await readResult(in: sandbox, provider: environment.provider)
             // Inside, a layout has another path than on this host.
             result.image = image.reference
             guard result.key == image.key, result.sha256 == image.sha256, result.size == image.size else {
                 throw SnapshotError(.snapshotDamaged, "the result document changed since the pull; run again")
             }
-            let snapshot = try await environment.catalog.register(result, file: file, runID: runID)
-            return RegisteredSnapshot(snapshot, warnings: result.warnings)
+            switch request.register ?? .catalog {
+            case .catalog: return try await inCatalog(result)
+            case .api: return try await atAPI(result)
+            }
         }
+    }
+
+    private func inCatalog(_ result: PullResult) async throws -> RegisteredSnapshot {
+        let file: String
+        if let path = environment.provider.hostPath(of: SandboxPaths.image, in: sandbox.id) {
+            file = path
+        } else {
+            file = environment.catalog.downloadPath(runID: runID)
+            // An earlier attempt may have brought all of it and died on the way into the catalog.
+            if !environment.catalog.hasIncomingImage(runID: runID) {
+                try await ImageDownload(
+                    provider: environment.provider, sandbox: sandbox.id, size: result.size, destination: file
+                ).run()
+                environment.probe("register:download.after")
+            }
+        }
+        let snapshot = try await environment.catalog.register(result, file: file, runID: runID)
+        try await environment.catalog.discardIncoming(runID: runID)
+        return RegisteredSnapshot(snapshot, warnings: result.warnings)
+    }
+
+    private func atAPI(_ result: PullResult) async throws -> RegisteredSnapshot {
+        guard let provider = environment.provider as? any CapturingProvider else {
+            throw SnapshotError(.usage, "\(environment.provider.name) sandboxes cannot be captured")
+        }
+        // Captures take up to 35 minutes.
+        let captured = try await provider.snapshot(
+            of: sandbox.id, name: "snapwf-" + result.key.prefix(16), patience: .seconds(40 * 60))
+        return RegisteredSnapshot(result, capturedAs: captured.id)
     }
 }
 

@@ -40,7 +40,8 @@ struct ResolveStep {
         let key = SnapshotKey(
             manifestDigest: image.manifestDigest.description, platform: image.platform.description, size: request.size,
             verity: request.verity, sourceDateEpoch: request.sourceDateEpoch)
-        let cached = request.ignoresCatalog ? nil : try await environment.catalog.snapshot(forKey: key.hex)
+        let asksCatalog = !request.ignoresCatalog && request.register != .api
+        let cached = !asksCatalog ? nil : try await environment.catalog.snapshot(forKey: key.hex)
         return Resolution(
             image: image.reference.description, manifestDigest: image.manifestDigest.description,
             platform: image.platform.description, key: key.hex,

@@ -1,7 +1,9 @@
+import FoundationEssentials
 import HelperInterface
 import Logging
 import OCI
 import Sandbox
+import Synchronization
 import Workflow
 
 /// The sandbox as the ledger knows it.
@@ -31,6 +33,13 @@ struct SandboxResource: DurableResource {
     let environment: SnapshotEnvironment
     let request: SnapshotRequest
     let resolution: Resolution
+    private let fruitless = FruitlessCreations()
+
+    init(environment: SnapshotEnvironment, request: SnapshotRequest, resolution: Resolution) {
+        self.environment = environment
+        self.request = request
+        self.resolution = resolution
+    }
 
     private var provider: any SandboxProvider { environment.provider }
 
@@ -38,14 +47,28 @@ struct SandboxResource: DurableResource {
         ResourceLimits(createRetry: .exponential(attempts: 4, base: .milliseconds(500), cap: .seconds(15)))
     }
 
+    /// Called only where a creation is in doubt, so a provider whose lists lag is asked for as long as they do; but at
+    /// once where this process knows that its creation made nothing.
+    ///
+    /// Ended ones are told of only where none lives: the engine then goes on with the next generation, whose name and
+    /// labels nobody has.
     func find(_ key: ResourceKey) async throws -> [SandboxHandle] {
         try await translatingErrors {
-            try await provider.find(labels: identity(of: key)).filter(\.state.isAlive).map(SandboxHandle.init)
+            let labels = identity(of: key)
+            let since = Int64(exactly: (key.intendedAt.timeIntervalSince1970 * 1000).rounded(.down))
+                .map(UnixTime.init(milliseconds:))
+            let found =
+                fruitless.contains(key)
+                ? try await provider.find(labels: labels, since: since)
+                : try await provider.findInDoubt(labels: labels, since: since)
+            let living = found.filter(\.state.isAlive)
+            return (living.isEmpty ? found : living).map(SandboxHandle.init)
         }
     }
 
     func create(_ key: ResourceKey) async throws -> SandboxHandle {
-        try await translatingErrors {
+        fruitless.insert(key)
+        return try await translatingErrors {
             try await provider.check()
             var labels = identity(of: key)
             labels[SandboxLabel.key] = resolution.key
@@ -53,8 +76,24 @@ struct SandboxResource: DurableResource {
             let spec = SandboxSpec(
                 name: "snapwf-\(key.runID)-g\(key.generation)", labels: labels, vcpus: request.vcpus,
                 memoryBytes: request.memoryBytes, diskBytes: request.diskBytes ?? estimatedDisk(by: provider),
-                timeToLive: .seconds(request.timeToLive), inputs: try SandboxInputs(request).list)
-            return SandboxHandle(try await provider.create(spec))
+                timeToLive: .seconds(request.timeToLive), inputs: try SandboxInputs(request).list,
+                imageRef: request.builderImage)
+            return SandboxHandle(try await create(spec, key))
+        }
+    }
+
+    /// From the call on the creation is in doubt, unless its error says that it made nothing.
+    private func create(_ spec: SandboxSpec, _ key: ResourceKey) async throws -> SandboxInfo {
+        fruitless.remove(key)
+        do {
+            return try await provider.create(spec)
+        } catch let error as SandboxError {
+            guard error.isInDoubt || error.code == .alreadyExists else {
+                fruitless.insert(key)
+                throw error
+            }
+            // Whatever it is, it is looked for, and only if there is nothing is it created again.
+            throw SnapshotError(.unavailable, error.description, retryable: true)
         }
     }
 
@@ -67,9 +106,19 @@ struct SandboxResource: DurableResource {
         }
     }
 
+    /// Where lists lag, a look for others that one creation may have made follows: they would be found by nobody
+    /// before their time to live ends them.
     func release(_ handle: SandboxHandle, _ key: ResourceKey) async throws {
+        try await end(handle.id)
+        guard provider.capabilities.listingLag > .zero else { return }
+        for other in try await provider.find(labels: identity(of: key), since: nil) where other.state.isAlive {
+            try await end(other.id)
+        }
+    }
+
+    private func end(_ id: SandboxID) async throws {
         do {
-            try await provider.kill(handle.id)
+            try await provider.kill(id)
         } catch let error as SandboxError where error.code == .notFound || error.code == .ended {
             return
         }
@@ -92,6 +141,15 @@ struct SandboxResource: DurableResource {
         let (sum, carry) = (overflow ? .max : layers).addingReportingOverflow((request.size ?? 0) + (2 << 30))
         return carry ? .max : sum
     }
+}
+
+/// The keys under which this process has certainly created nothing that lives.
+private final class FruitlessCreations: Sendable {
+    private let keys = Mutex<Set<ResourceKey>>([])
+
+    func contains(_ key: ResourceKey) -> Bool { keys.withLock { $0.contains(key) } }
+    func insert(_ key: ResourceKey) { keys.withLock { _ = $0.insert(key) } }
+    func remove(_ key: ResourceKey) { keys.withLock { _ = $0.remove(key) } }
 }
 
 extension SandboxHandle {

@@ -19,27 +19,49 @@ struct GCCommand: AsyncParsableCommand {
     @Option(help: "How long the records of finished runs are kept.")
     var keepRuns = Span(seconds: 30 * 86_400)
 
+    @OptionGroup var places: PlaceOptions
+
     @OptionGroup var options: GlobalOptions
 
     @MainActor
     func run() async throws {
         let reporter = RunReporter(options: options, progress: .plain)
         try await reporter.reportingErrors {
-            let session = try await Session.open(options)
+            let session = try await Session.open(options, token: places.token)
             let collector = GarbageCollector(
-                environment: session.environment, engine: session.engine, grace: .seconds(grace.seconds))
+                environment: session.environment, engine: session.engine, places: try wantedPlaces(session),
+                grace: .seconds(grace.seconds))
             let plan = try await collector.plan()
             if dryRun {
+                await session.close()
                 try show(GarbageDocument(plan, outcomes: nil, runs: 0))
+                try failWhereUnseen(plan, reporter)
                 return
             }
             let outcomes = await collector.execute(plan)
             let runs = try await session.engine.deleteFinishedRuns(olderThan: .seconds(keepRuns.seconds))
             let document = GarbageDocument(plan, outcomes: outcomes, runs: runs)
-            await session.engine.shutdown()
+            await session.close()
             try show(document)
+            try failWhereUnseen(plan, reporter)
             if document.items.contains(where: { $0.outcome == "failed" }) { throw Exit(.failed) }
         }
+    }
+
+    /// Every place where this installation ever made a sandbox, and the one that the flags name.
+    @MainActor
+    private func wantedPlaces(_ session: Session) throws -> [SandboxPlace] {
+        let known = try session.state.places()
+        let named = try places.place(session.environment.variables)
+        return known.contains(named) ? known : known + [named]
+    }
+
+    @MainActor
+    private func failWhereUnseen(_ plan: GarbagePlan, _ reporter: RunReporter) throws {
+        for unseen in plan.unseen {
+            reporter.note("nothing was touched at \(unseen.place): \(unseen.error)")
+        }
+        if let first = plan.unseen.first { throw Exit(first.error.exitStatus) }
     }
 
     private func show(_ document: GarbageDocument) throws {
@@ -74,9 +96,15 @@ struct GarbageDocument: Encodable {
         let id: String
         let reason: String
     }
+    /// A place whose sandboxes could not be listed; nothing of it was touched.
+    struct Unseen: Encodable {
+        let place: String
+        let error: String
+    }
     let schema = 1
     let items: [Item]
     let kept: [Kept]
+    let unseen: [Unseen]
     let runsDeleted: Int
 
     init(_ plan: GarbagePlan, outcomes: [GarbageOutcome]?, runs: Int) {
@@ -92,6 +120,7 @@ struct GarbageDocument: Encodable {
             items = plan.items.map { Item($0, "would-remove") }
         }
         kept = plan.kept.map { Kept(id: $0.id, reason: $0.reason) }
+        unseen = plan.unseen.map { Unseen(place: $0.place.description, error: $0.error.description) }
         runsDeleted = runs
     }
 }

@@ -23,6 +23,13 @@ struct ResumeCommand: AsyncParsableCommand {
     @Flag(help: "Say what would become of each recorded step and resource; change nothing.")
     var plan = false
 
+    @Option(
+        help: """
+            The token for the API that the run's sandbox came from. Better in the environment: DEPOT_TOKEN or \
+            SNAPWF_TOKEN.
+            """)
+    var token: String?
+
     @OptionGroup var options: GlobalOptions
 
     @MainActor
@@ -30,7 +37,7 @@ struct ResumeCommand: AsyncParsableCommand {
         let reporter = RunReporter(options: options, progress: progress)
         try await reporter.reportingErrors {
             if plan { return try await showPlan() }
-            let session = try await Session.open(options, onProgress: { reporter.show($0) })
+            let session = try await Session.open(options, token: token, onProgress: { reporter.show($0) })
             let record = try await session.engine.findRun(self.run)
             let driver = RunDriver(session: session, reporter: reporter)
             if record.status.isFinished {

@@ -56,11 +56,27 @@ struct RunCommand: AsyncParsableCommand {
     @Option(help: "A PEM file of certificates to trust besides the system's.")
     var caFile: String?
 
+    @Option(help: "The image that the sandbox boots from, where its provider takes one.")
+    var builderImage: String?
+
+    @Option(
+        name: .customLong("snapshot-binary-url"),
+        help: """
+            Where the sandbox fetches the helper from: the program, a .tar.gz that holds it, or a release document; \
+            #sha256=… is checked. Default: the helper beside snapwf is uploaded.
+            """)
+    var snapshotBinaryURL: String?
+
+    @Option(help: "Who keeps the snapshot: catalog (this machine) or api (the Sandbox API captures the sandbox).")
+    var register: RegisterTarget?
+
     @Flag(help: "Convert again, whatever runs or is in the catalog.")
     var force = false
 
     @Option(help: "How to tell progress on standard error: auto, tty, plain, json or none.")
     var progress: ProgressMode = .auto
+
+    @OptionGroup var places: PlaceOptions
 
     @OptionGroup var options: GlobalOptions
 
@@ -76,7 +92,7 @@ struct RunCommand: AsyncParsableCommand {
         let reporter = RunReporter(options: options, progress: progress)
         try await reporter.reportingErrors {
             let request = try request()
-            let session = try await Session.open(options, onProgress: { reporter.show($0) })
+            let session = try await Session.open(options, token: places.token, onProgress: { reporter.show($0) })
             let driver = RunDriver(session: session, reporter: reporter)
             try await driver.run(request, label: requestLabel(request))
         }
@@ -113,6 +129,12 @@ struct RunCommand: AsyncParsableCommand {
         request.caFile = caFile.map(absolutePath)
         request.credentialsFile = credsFile.map(absolutePath)
         request.ignoresCatalog = force
+        let place = try places.place(ProcessInfo.processInfo.environment)
+        request.place = place == .local ? nil : place
+        request.builderImage = builderImage
+        request.helperURL = snapshotBinaryURL
+        if let snapshotBinaryURL { _ = try HelperAddress(parsing: snapshotBinaryURL) }
+        request.register = register
         for file in [request.caFile, request.credentialsFile].compactMap({ $0 }) where access(file, R_OK) != 0 {
             throw SnapshotError(.usage, "\(file) cannot be read: \(String(cString: strerror(errno)))")
         }
@@ -152,6 +174,8 @@ struct RunCommand: AsyncParsableCommand {
         return String(hexadecimal(SHA256.hash(data: try encoder.encode(request))).prefix(32))
     }
 }
+
+extension RegisterTarget: ExpressibleByArgument {}
 
 extension ImageReference {
     /// The path of a layout or an archive made absolute: the run may be resumed from somewhere else.

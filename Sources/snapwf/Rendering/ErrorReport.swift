@@ -32,7 +32,8 @@ struct ErrorReport {
         case let error as WorkflowError:
             self.init(error)
         case let error as SandboxError:
-            self.init(.unavailable, error.code.rawValue, error.description)
+            self.init(
+                error.code == .credentials ? .credentials : .unavailable, error.code.rawValue, error.description)
         default:
             self.init(.failed, "failed", "\(error)")
         }

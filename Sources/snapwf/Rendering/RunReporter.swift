@@ -161,7 +161,7 @@ final class RunReporter: Sendable {
             for warning in result.warnings { line("snapwf: warning: \(warning)") }
             let rows = [
                 ("snapshot", result.snapshotID + (result.cached ? " (cached)" : "")),
-                ("path", result.exportedTo ?? result.path),
+                ("path", result.exportedTo ?? result.path ?? "kept by the Sandbox API"),
                 ("image", result.image),
                 ("size", "\(byteCountText(result.size)), \(result.entries) entries"),
                 ("sha256", result.sha256),

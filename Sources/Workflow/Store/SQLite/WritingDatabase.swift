@@ -23,17 +23,30 @@ final class WritingDatabase {
         try LockProof.check(configuration.path + ".commit.lock")
         let gate = try FileLock.open(configuration.path + ".commit.lock")
         self.gate = gate
-        // GRDB makes a small commit when it finds the log empty, so opening counts as a commit.
-        guard gate.lock(.shared, patience: configuration.busyTimeout) else { throw StoreErrors.busy(configuration) }
         defer { gate.unlock() }
-        queue = try DatabaseQueue(path: configuration.path, configuration: Self.settings(configuration))
-        (session, log) = try queue.inDatabase { db in
+        do {
+            // GRDB makes a small commit when it finds the log empty, so opening counts as a commit.
+            (queue, session, log) = try Self.open(configuration, gate, .shared)
+        } catch let error as DatabaseError where error.resultCode == .SQLITE_BUSY {
+            // Of two processes that turn a new database to write-ahead logging at once, SQLite tells one so at once,
+            // whatever the busy time-out: both read, and each waits for the other to stop. So: one at a time.
+            gate.unlock()
+            (queue, session, log) = try Self.open(configuration, gate, .exclusive)
+        }
+    }
+
+    private static func open(
+        _ configuration: StoreConfiguration, _ gate: FileLock, _ mode: FileLock.Mode
+    ) throws -> (DatabaseQueue, WriteSession, WriteAheadLog) {
+        guard gate.lock(mode, patience: configuration.busyTimeout) else { throw StoreErrors.busy(configuration) }
+        let queue = try DatabaseQueue(path: configuration.path, configuration: settings(configuration))
+        return try queue.inDatabase { db in
             // GRDB's set-up of the write-ahead log leaves NORMAL behind, which loses commits at a power cut.
             try db.execute(sql: "PRAGMA synchronous = \(configuration.synchronous.rawValue)")
-            try Self.verify(db, configuration.synchronous)
+            try verify(db, configuration.synchronous)
             try SchemaMigration.migrate(db)
             let session = try WriteSession(db, rewrite: configuration.rewrite)
-            return (session, try WriteAheadLog(db, limit: configuration.walLimit))
+            return (queue, session, try WriteAheadLog(db, limit: configuration.walLimit))
         }
     }
 

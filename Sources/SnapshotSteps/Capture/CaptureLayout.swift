@@ -1,0 +1,146 @@
+import Files
+import FoundationEssentials
+import Glibc
+import HelperInterface
+import OCI
+import Sandbox
+
+/// An OCI image layout of one layer: a sandbox's work directory as tar(1) in the sandbox packs it.
+struct CaptureLayout: Sendable {
+    let directory: String
+
+    private var blobs: String { directory + "/blobs/sha256" }
+    private var index: String { directory + "/index.json" }
+
+    /// The index is written last.
+    var isWhole: Bool { fileExists(index) }
+
+    /// How many bytes are gathered before they are written.
+    private static let pieceSize = 1 << 20
+
+    /// GNU's tar keeps attributes; busybox's knows of none. What durable commands left is not the sandbox's own.
+    private static let script = """
+        cd /work || exit 2
+        set -- --exclude=./.commands --numeric-owner -cf - .
+        if tar --version 2> /dev/null | grep -q GNU; then
+            set -- --xattrs --xattrs-include='*' --acls --ignore-failed-read "$@"
+        fi
+        exec tar "$@"
+        """
+
+    /// - Throws: what the provider throws, `FileError` here, or `failed` with tar's own words.
+    func pack(_ sandbox: SandboxID, _ provider: any SandboxProvider) async throws {
+        let layer = directory + "/layer.tar"
+        let (blobs, directory) = (blobs, directory)
+        try await onOwnThread {
+            try makeDirectories(blobs, mode: 0o700)
+            _ = try OpenFile(layer, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC)
+        }
+        var piece: [UInt8] = []
+        var complaint: [UInt8] = []
+        let exitCode = try await provider.stream(.shell(Self.script), in: sandbox) { progress in
+            switch progress {
+            case .started: break
+            case .errors(let bytes): complaint = (complaint + bytes).suffix(1000)
+            case .output(let bytes):
+                piece += bytes
+                guard piece.count >= Self.pieceSize else { return }
+                let full = piece
+                piece = []
+                try await onOwnThread { try append(full, to: layer) }
+            }
+        }
+        let rest = piece
+        try await onOwnThread { try append(rest, to: layer) }
+        // 1: a file changed while it was read, which is what a running sandbox's files do.
+        guard exitCode == 0 || exitCode == 1 else {
+            throw SnapshotError(
+                .failed,
+                "tar in the sandbox failed (exit code \(exitCode)): "
+                    + String(decoding: complaint, as: UTF8.self).split(separator: "\n").joined(separator: "; "))
+        }
+        try await onOwnThread {
+            try describe(layer)
+            try replaceFile(directory + "/oci-layout", Array(#"{"imageLayoutVersion":"1.0.0"}"#.utf8), mode: 0o600)
+        }
+    }
+
+    /// How the snapshot workflow names the image.
+    func reference() throws -> String {
+        guard let bytes = try readFile(index, limit: 64 << 10) else {
+            throw SnapshotError(.failed, "\(index) is gone")
+        }
+        let index = try JSONDecoder().decode(Index.self, from: Data(bytes))
+        guard let manifest = index.manifests.first else { throw SnapshotError(.failed, "\(directory) holds no image") }
+        return "oci:\(directory)@\(manifest.digest)"
+    }
+
+    func remove() throws {
+        if fileExists(directory) { try removeTree(directory) }
+    }
+
+    // MARK: - The documents (https://github.com/opencontainers/image-spec, manifest.md and image-layout.md)
+
+    private struct Index: Codable {
+        var schemaVersion = 2
+        var manifests: [Descriptor]
+    }
+
+    private struct Descriptor: Codable {
+        var mediaType: String
+        var digest: String
+        var size: UInt64
+    }
+
+    private struct Manifest: Codable {
+        var schemaVersion = 2
+        var mediaType = "application/vnd.oci.image.manifest.v1+json"
+        var config: Descriptor
+        var layers: [Descriptor]
+    }
+
+    private struct Config: Codable {
+        struct RootFS: Codable {
+            var type = "layers"
+            var diff_ids: [String]
+        }
+        var architecture: String
+        var os: String
+        var rootfs: RootFS
+    }
+
+    private func describe(_ layer: String) throws {
+        let packed = try adopt(layer, as: "application/vnd.oci.image.layer.v1.tar")
+        let platform = Platform.host
+        let config = try store(
+            Config(
+                architecture: platform.architecture, os: platform.os, rootfs: .init(diff_ids: [packed.digest])),
+            as: "application/vnd.oci.image.config.v1+json")
+        let manifest = Manifest(config: config, layers: [packed])
+        let stored = try store(manifest, as: manifest.mediaType)
+        try replaceFile(index, try encoded(Index(manifests: [stored])), mode: 0o600)
+    }
+
+    private func store(_ document: some Encodable, as mediaType: String) throws -> Descriptor {
+        let file = directory + "/document"
+        try replaceFile(file, try encoded(document), mode: 0o600)
+        return try adopt(file, as: mediaType)
+    }
+
+    /// Moves a file to where its digest says.
+    private func adopt(_ file: String, as mediaType: String) throws -> Descriptor {
+        let (hex, size) = try sha256(of: OpenFile(file, O_RDONLY))
+        try renameDurably(file, to: "\(blobs)/\(hex)")
+        return Descriptor(mediaType: mediaType, digest: "sha256:\(hex)", size: size)
+    }
+
+    private func encoded(_ document: some Encodable) throws -> [UInt8] {
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
+        return Array(try encoder.encode(document))
+    }
+}
+
+private func append(_ bytes: [UInt8], to path: String) throws(FileError) {
+    try OpenFile(path, O_WRONLY | O_APPEND | O_CLOEXEC).write(bytes)
+}

@@ -1,0 +1,76 @@
+import HelperInterface
+import OCI
+import Sandbox
+
+/// What can be found out before anything starts: whether the place is there, and whether it can do what a request asks.
+package enum Preflight {
+    /// Asks the provider.
+    ///
+    /// - Returns: what a person should know beforehand, such as where the snapshot will go.
+    /// - Throws: `SnapshotError` that names the flag to change.
+    package static func check(_ request: SnapshotRequest, in environment: SnapshotEnvironment) async throws -> [String]
+    {
+        let place = request.place ?? .local
+        let provider: any SandboxProvider
+        do {
+            provider = try environment.at(place).provider
+            try await provider.check()
+        } catch {
+            throw SnapshotError.translating(error)
+        }
+        try requireCapabilities(request, provider)
+        try requireReach(request, provider)
+        guard place != .local else { return [] }
+        switch request.register ?? .catalog {
+        case .catalog: return ["sandbox at \(place); the snapshot will be brought into the catalog of this machine"]
+        case .api: return ["sandbox at \(place); the API will keep the snapshot"]
+        }
+    }
+
+    private static func requireCapabilities(_ request: SnapshotRequest, _ provider: any SandboxProvider) throws {
+        let capabilities = provider.capabilities
+        if request.builderImage != nil, !capabilities.images {
+            throw SnapshotError(
+                .usage,
+                "--builder-image: \(provider.name) sandboxes boot from no image; leave it out, or name a "
+                    + "Sandbox API with --sandbox depot or --api")
+        }
+        if let longest = capabilities.maximumTimeToLive, .seconds(request.timeToLive) > longest {
+            throw SnapshotError(
+                .usage,
+                "--ttl is longer than the \(longest.components.seconds / 3600) hours that "
+                    + "\(provider.name) gives a sandbox")
+        }
+        if request.register == .api {
+            guard capabilities.snapshots else {
+                throw SnapshotError(
+                    .usage,
+                    "--register api: \(provider.name) takes no snapshots of sandboxes; leave it out, and the "
+                        + "snapshot goes into the catalog of this machine")
+            }
+            guard request.exportPath == nil else {
+                throw SnapshotError(
+                    .usage, "--register api leaves the snapshot with the API, so there is no file for --output")
+            }
+        }
+    }
+
+    /// What only this host has cannot be read by a sandbox elsewhere.
+    private static func requireReach(_ request: SnapshotRequest, _ provider: any SandboxProvider) throws {
+        guard !provider.capabilities.hostInputs else { return }
+        switch try ImageReference(parsing: request.image).transport {
+        case .registry: break
+        case .layout, .archive, .standardInput:
+            throw SnapshotError(
+                .usage,
+                "\(request.image) is on this machine, and the sandbox is not: push it to a registry that "
+                    + "both can reach, or use --sandbox local")
+        }
+        if request.caFile != nil {
+            throw SnapshotError(
+                .usage,
+                "--ca-file is on this machine, and the sandbox is not: use a registry whose certificate the "
+                    + "sandbox trusts, or --sandbox local")
+        }
+    }
+}

@@ -1,0 +1,62 @@
+import ArgumentParser
+import Connect
+import FoundationEssentials
+import Sandbox
+import SnapshotSteps
+
+/// Where sandboxes come from, on the command line and in the environment.
+struct PlaceOptions: ParsableArguments {
+    enum Kind: String, ExpressibleByArgument, CaseIterable { case local, depot }
+
+    @Option(help: "Whose sandboxes: local (this machine) or depot (DEPOT_API_URL, else Depot's own API).")
+    var sandbox: Kind?
+
+    @Option(help: "Use the Sandbox API at this URL, such as http://builder:7777 or unix:/run/snapwf.sock.")
+    var api: String?
+
+    @Option(
+        help: """
+            The token for the API. Better in the environment (DEPOT_TOKEN for --sandbox depot, SNAPWF_TOKEN for --api): \
+            an argument is seen by everybody on this machine.
+            """)
+    var token: String?
+
+    @Option(help: "The organization that an organization-wide token acts for. Default: DEPOT_ORG_ID.")
+    var org: String?
+
+    func validate() throws {
+        if api != nil, sandbox == .local { throw ValidationError("--sandbox local and --api exclude each other.") }
+    }
+
+    /// The place that the flags name; this machine when they name none.
+    func place(_ variables: [String: String]) throws -> SandboxPlace {
+        guard let url = api ?? (sandbox == .depot ? depotURL(variables) : nil) else {
+            if token != nil || org != nil {
+                throw SnapshotError(.usage, "--token and --org are for an API: name it with --sandbox depot or --api")
+            }
+            return .local
+        }
+        let place = SandboxPlace.api(
+            url: try normalized(url), organization: nonEmpty(org) ?? nonEmpty(variables["DEPOT_ORG_ID"]))
+        return place
+    }
+
+    private func depotURL(_ variables: [String: String]) -> String {
+        nonEmpty(variables["DEPOT_API_URL"]) ?? DepotProvider.Configuration.depotURL
+    }
+
+    /// Recorded in runs: without a password, and the same for the same address.
+    private func normalized(_ url: String) throws -> String {
+        var url = url
+        if url.hasPrefix("unix:"), !url.dropFirst(5).hasPrefix("/") {
+            url = "unix:" + FileManager.default.currentDirectoryPath + "/" + url.dropFirst(5)
+        }
+        do throws(ConnectError) {
+            return try ServerAddress(url).description
+        } catch {
+            throw SnapshotError(.usage, error.message)
+        }
+    }
+}
+
+func nonEmpty(_ text: String?) -> String? { text.flatMap { $0.isEmpty ? nil : $0 } }
