@@ -83,6 +83,24 @@ struct EncryptedTests {
         }
     }
 
+    @Test("a server that refuses a large message before it has come does no harm over HTTP/2")
+    func earlyRefusal() async throws {
+        let certificates = try await Certificates()
+        var router = ConnectRouter.echo()
+        router.authenticator = { _ in throw ConnectError(.unauthenticated, "go away") }
+        try await withServer(router, adjust: { $0.tls = certificates.tls }) { address in
+            for _ in 0..<20 {
+                try await withClient(address, adjust: { $0.caFile = certificates.ca }) { client in
+                    let text = Text(String(repeating: "x", count: 4 << 20))
+                    let error = await failure { _ = try await client.unary(EchoMethods.once, text) }
+                    // The refusal, or that the connection ended while it was still sending.
+                    #expect(
+                        error?.code == .unauthenticated || error?.code == .unavailable, "\(String(describing: error))")
+                }
+            }
+        }
+    }
+
     @Test("a certificate of an unknown CA is refused, and the error says what to do")
     func unknownCA() async throws {
         let certificates = try await Certificates()
