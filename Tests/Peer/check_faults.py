@@ -203,6 +203,9 @@ def errors_have_the_body_that_was_asked_for(org):
     answer = org.send("ListSandboxes", "{}")
     answer.read()
     same((answer.status, answer.headers["retry-after"]), (429, "3"), "429")
+    org.fault("ListSandboxes", "status", status=200, body="garbage")
+    answer = org.send("ListSandboxes", "", "application/proto")
+    same((answer.status, answer.read()), (200, b"\xff" * 32), "garbage")
     same(org.unary("ListSandboxes")[0], 200, "after all that")
 
 

@@ -1,7 +1,8 @@
 """Every call of depot.sandbox.v1 against a server, by a client that has nothing in common with ours.
 
     python Tests/Peer/client.py --url http://127.0.0.1:7777 --token T [--org O] [--codec proto|json]
-        [--compression identity|gzip|zstd] [--http 1.1|2] [--ca FILE] [--snapshots] [--directory /work] [--only NAME]
+        [--compression identity|gzip|zstd] [--http 1.1|2] [--ca FILE] [--snapshots] [--forgets] [--directory /work]
+        [--only NAME]
 
 One JSON line a check: {"check": ..., "ok": ..., "error": ...}; the last line has the counts. It exits with 1 when a
 check failed. It makes sandboxes and kills what it made.
@@ -55,6 +56,9 @@ async def main(options):
             await session.call("kill_sandbox", sandbox_pb.KillSandboxRequest(sandbox=ref(name)))
         except ConnectError as error:
             expect(error.code in (Code.FAILED_PRECONDITION, Code.NOT_FOUND), f"kill {name}: {error.code}")
+    # A kill is only the beginning of the end.
+    for name in session.made:
+        await session.ended(name)
     print(json.dumps(counts | {"ok": counts["failed"] == 0}))
     return 0 if counts["failed"] == 0 and counts["passed"] > 0 else 1
 
@@ -69,6 +73,7 @@ if __name__ == "__main__":
     parser.add_argument("--http", choices=["1.1", "2"], default="1.1")
     parser.add_argument("--ca", help="PEM file of the authorities to trust")
     parser.add_argument("--snapshots", action="store_true", help="the server has snapshots; else it says unimplemented")
+    parser.add_argument("--forgets", action="store_true", help="what has ended may be not found")
     parser.add_argument("--directory", default="/work", help="of the sandbox, for files")
     parser.add_argument("--only", help="a part of a check's name, with underscores")
     code = asyncio.run(main(parser.parse_args()))

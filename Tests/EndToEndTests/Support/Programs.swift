@@ -66,6 +66,7 @@ final class Child: @unchecked Sendable {
     }
 
     var pid: pid_t { process.processIdentifier }
+    var outputSoFar: String { text("stdout") }
     var errorsSoFar: String { text("stderr") }
 
     func signal(_ number: Int32) { Glibc.kill(pid, number) }

@@ -7,7 +7,7 @@ from connectrpc.code import Code
 from connectrpc.errors import ConnectError
 from depot.sandbox.v1 import command_pb, sandbox_pb
 
-from .session import Status, check, expect, ref, same
+from .session import check, expect, ref, same
 
 
 @check
@@ -101,14 +101,14 @@ async def a_session_of_its_own_outlives_the_command(session):
 async def a_command_in_a_dead_sandbox_is_refused(session):
     sandbox = await session.running()
     await session.call("kill_sandbox", sandbox_pb.KillSandboxRequest(sandbox=ref(sandbox.sandbox_id)))
-    await session.until(sandbox.sandbox_id, [Status.FINISHED, Status.CANCELLED, Status.FAILED])
+    await session.ended(sandbox.sandbox_id)
     request = command_pb.RunCommandRequest(sandbox=ref(sandbox.sandbox_id), cmd="/bin/true")
 
     async def drain():
         async for _ in session.client.run_command(request, headers=session.headers):
             pass
 
-    await session.fails((Code.FAILED_PRECONDITION, Code.NOT_FOUND), drain())
+    await session.fails(session.over, drain())
 
 
 @check

@@ -4,6 +4,7 @@ import asyncio
 import os
 import time
 
+from connectrpc.code import Code
 from connectrpc.codec import proto_binary_codec, proto_json_codec
 from connectrpc.compression.gzip import GzipCompression
 from connectrpc.compression.zstd import ZstdCompression
@@ -86,6 +87,19 @@ class Session:
                 return sandbox
             expect(time.monotonic() < end, f"{name} stays {sandbox.status!r}: {sandbox.error_message}")
             await asyncio.sleep(0.05)
+
+    async def ended(self, name):
+        """Waits for the end. The sandbox then, or None from a server that forgets what has ended."""
+        try:
+            return await self.until(name, [Status.FINISHED, Status.CANCELLED, Status.FAILED])
+        except ConnectError as error:
+            expect(self.options.forgets and error.code == Code.NOT_FOUND, f"{error.code}: {error.message}")
+            return None
+
+    @property
+    def over(self):
+        """What a call is answered with that is about a sandbox which has ended."""
+        return (Code.FAILED_PRECONDITION, Code.NOT_FOUND) if self.options.forgets else Code.FAILED_PRECONDITION
 
     async def running(self, **given):
         sandbox = await self.create(**given)

@@ -3,7 +3,7 @@
 A rule is a JSON object: which calls (`method`, or "*"; of them the `nth` since the rule was made, or `every` so many;
 `times`, 1 by default, 0 for ever), the `fault`, and what that needs:
 
-    status      status, code, message, retry_after, body: json | empty | html; when: before | after the effect
+    status      status, code, message, retry_after, body: json | empty | html | garbage; when: before | after the effect
     reset       when: before | after the effect, body: after `bytes` of the request, answer: after `bytes` of the answer
     cut         a stream: at: started | finished | end | the number of messages; how: close | reset; `bytes` of the
                 message that is cut are still sent

@@ -102,6 +102,8 @@ class Listener:
             await answer.reply(status, b"application/json", json.dumps(document).encode(), headers)
         elif body == "html":
             await answer.reply(status, b"text/html", b"<h1>%d</h1>\n" % status, headers)
+        elif body == "garbage":
+            await answer.reply(status, b"application/proto", b"\xff" * 32, headers)
         else:
             await answer.reply(status, None, b"", headers)
         raise Cut(f"{status} by fault")
