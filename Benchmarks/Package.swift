@@ -15,9 +15,13 @@ let package = Package(
     dependencies: [
         .package(name: "snapwf", path: ".."),
         .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+        .package(url: "https://github.com/hummingbird-project/hummingbird", from: "2.28.1", traits: []),
     ],
     targets: [
         .systemLibrary(name: "CSQLite", pkgConfig: "sqlite3", providers: [.apt(["libsqlite3-dev"])]),
+        .executableTarget(
+            name: "bare-route", dependencies: [.product(name: "Hummingbird", package: "hummingbird")],
+            swiftSettings: settings),
         .executableTarget(
             name: "workflow-bench",
             dependencies: [
