@@ -25,7 +25,7 @@ final class RemoteProviders: Sendable {
             var configuration = DepotProvider.Configuration(
                 name: isDepot(url) ? "depot" : "api", url: url, token: tokenSource(url),
                 organization: organization)
-            configuration.tokenVariable = tokenVariable(url)
+            configuration.tokenSource = "\(tokenVariable(url)) or --token"
             configuration.caFile = nonEmpty(variables["SNAPWF_API_CA_FILE"])
             configuration.proxyEnvironment = variables
             if let points {

@@ -14,8 +14,6 @@ extension DepotProvider {
         package var token: (@Sendable () async throws -> String?)?
         /// Where a token is given, for messages.
         package var tokenSource = "DEPOT_TOKEN or --token"
-        /// For messages: the environment variable that a person sets to give a token.
-        package var tokenVariable = "DEPOT_TOKEN"
         /// The organisation that an organisation-wide token acts for.
         package var organization: String?
         /// A file of PEM certificates that are trusted besides the system's.

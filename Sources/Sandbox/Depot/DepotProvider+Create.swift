@@ -7,6 +7,7 @@ extension DepotProvider {
 
     package func create(_ spec: SandboxSpec) async throws -> SandboxInfo {
         let request = try DepotMessages.createRequest(spec, provider: name)
+        let end = SteadyClock.now() + configuration.startPatience
         let made: SandboxMessage
         do {
             made = try await client.unary(
@@ -23,7 +24,7 @@ extension DepotProvider {
         }
         let info = DepotMessages.info(made)
         if info.state == .running && info.carries(labels: spec.labels) { return info }
-        let running = try await awaitRunning(info.id)
+        let running = try await awaitRunning(info.id, until: end)
         guard running.carries(labels: spec.labels) else { throw await unlabelled(running.id) }
         return running
     }
@@ -31,8 +32,8 @@ extension DepotProvider {
     /// Waits until a sandbox runs.
     ///
     /// - Throws: `ended` when it never will; else an error in doubt, for the sandbox is there.
-    func awaitRunning(_ id: SandboxID) async throws -> SandboxInfo {
-        let end = SteadyClock.now() + configuration.startPatience
+    func awaitRunning(_ id: SandboxID, until limit: Duration? = nil) async throws -> SandboxInfo {
+        let end = limit ?? SteadyClock.now() + configuration.startPatience
         var pauses = PollPauses(first: configuration.pollPause)
         var absences = 0
         while true {
