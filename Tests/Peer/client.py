@@ -21,7 +21,8 @@ from connectrpc.code import Code
 from connectrpc.errors import ConnectError
 from depot.sandbox.v1 import sandbox_pb
 
-from checks import commands, files, protocol, sandboxes  # noqa: F401: they add themselves to CHECKS
+# They add themselves to CHECKS.
+from checks import commands, files, protocol, sandboxes  # noqa: F401
 from checks.session import CHECKS, Session, expect, ref
 
 

@@ -107,8 +107,14 @@ class Program:
 
     def close_call(self, call, outcome):
         self.journal.write(
-            "answer", number=call.number, method=call.method, org=call.org, sandbox=call.sandbox, outcome=outcome,
-            fault=call.fault, ms=round((time.monotonic() - call.began) * 1000, 1),
+            "answer",
+            number=call.number,
+            method=call.method,
+            org=call.org,
+            sandbox=call.sandbox,
+            outcome=outcome,
+            fault=call.fault,
+            ms=round((time.monotonic() - call.began) * 1000, 1),
         )
 
     async def listen(self, listener):
@@ -140,9 +146,7 @@ class Program:
         if self.options.sweep:
             await self.sandboxes.end_all()
             return
-        service = Peer(
-            self.sandboxes, self.snapshots, self.control, self.journal, self.options.token, self.options.org
-        )
+        service = Peer(self.sandboxes, self.snapshots, self.control, self.journal, self.options.token, self.options.org)
         application = SandboxServiceASGIApplication(
             service, codecs=[Binary(), JSON()], compressions=[GzipCompression(), ZstdCompression()]
         )

@@ -45,7 +45,7 @@ async def sudo_is_root(session):
 
 @check
 async def much_output_comes_whole(session):
-    script = "i=0; while [ $i -lt 40000 ]; do echo \"line $i of many, long enough to matter\"; i=$((i+1)); done"
+    script = 'i=0; while [ $i -lt 40000 ]; do echo "line $i of many, long enough to matter"; i=$((i+1)); done'
     code, text, _ = await session.shell(script)
     wanted = b"".join(b"line %d of many, long enough to matter\n" % number for number in range(40000))
     same((code, hashlib.sha256(text).hexdigest()), (0, hashlib.sha256(wanted).hexdigest()), "the output")
@@ -53,14 +53,16 @@ async def much_output_comes_whole(session):
 
 @check
 async def output_that_is_no_text_comes_whole(session):
-    script = "i=0; while [ $i -lt 256 ]; do printf \"\\\\$(printf %03o $i)\"; i=$((i+1)); done"
+    script = 'i=0; while [ $i -lt 256 ]; do printf "\\\\$(printf %03o $i)"; i=$((i+1)); done'
     same((await session.shell(script))[1], bytes(range(256)), "all bytes")
 
 
 @check
 async def output_comes_while_the_command_runs(session):
     request = command_pb.RunCommandRequest(
-        sandbox=ref(session.id), cmd="/bin/sh", args=["-c", f"echo now; while [ ! -e {session.path('go')} ]; do sleep 0.02; done"]
+        sandbox=ref(session.id),
+        cmd="/bin/sh",
+        args=["-c", f"echo now; while [ ! -e {session.path('go')} ]; do sleep 0.02; done"],
     )
     gone = False
     async for event in session.client.run_command(request, headers=session.headers):
@@ -76,7 +78,9 @@ async def output_comes_while_the_command_runs(session):
 @check
 async def a_detached_command_goes_on_alone(session):
     mark = session.path("detached")
-    told = await session.events("/bin/sh", "-c", f"sleep 0.2; echo done >{mark}.new; mv {mark}.new {mark}", detached=True)
+    told = await session.events(
+        "/bin/sh", "-c", f"sleep 0.2; echo done >{mark}.new; mv {mark}.new {mark}", detached=True
+    )
     same([event.field for event in told], ["started"], "events")
     expect(told[0].value.cmd_id, "no cmd_id")
     for _ in range(500):

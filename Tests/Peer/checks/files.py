@@ -128,7 +128,11 @@ async def owners_are_changed_by_root(session):
 async def errors_of_files_have_details(session):
     path = session.path("no such file")
     error = await session.fails(Code.NOT_FOUND, session.read(path))
-    found = [one.value(filesystem_pb.FileSystemErrorDetail) for one in error.details if "FileSystemErrorDetail" in one.type_name]
+    found = [
+        one.value(filesystem_pb.FileSystemErrorDetail)
+        for one in error.details
+        if "FileSystemErrorDetail" in one.type_name
+    ]
     expect(found, f"no FileSystemErrorDetail in {[one.type_name for one in error.details]}")
     same(found[0].path, path, "path of the detail")
     expect(found[0].syscall, "no syscall in the detail")

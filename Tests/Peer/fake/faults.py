@@ -18,13 +18,33 @@ A rule is a JSON object: which calls (`method`, or "*"; of them the `nth` since 
 import random
 
 FAULTS = (
-    "status", "reset", "cut", "slow", "hang", "die", "duplicate", "vanish", "expire", "fail", "noise",
+    "status",
+    "reset",
+    "cut",
+    "slow",
+    "hang",
+    "die",
+    "duplicate",
+    "vanish",
+    "expire",
+    "fail",
+    "noise",
 )
 STREAMS = ("RunCommand", "AttachCommand", "ReadFile")
 # What a seeded schedule picks from, with weights. What ends sandboxes or the server must be asked for by name.
 SCHEDULE = {
-    "unavailable": 4, "unavailable-after": 4, "internal": 2, "internal-after": 2, "exhausted": 2, "reset": 4,
-    "reset-after": 4, "reset-answer": 2, "cut-started": 2, "cut-finished": 2, "cut-end": 2, "slow": 1,
+    "unavailable": 4,
+    "unavailable-after": 4,
+    "internal": 2,
+    "internal-after": 2,
+    "exhausted": 2,
+    "reset": 4,
+    "reset-after": 4,
+    "reset-answer": 2,
+    "cut-started": 2,
+    "cut-finished": 2,
+    "cut-end": 2,
+    "slow": 1,
 }
 _NAMED = {
     "unavailable": {"fault": "status", "status": 503, "code": "unavailable"},

@@ -36,7 +36,9 @@ _TYPES = {
 
 def failure(error, call, path):
     """What the client gets for an OSError."""
-    detail = pb.FileSystemErrorDetail(code=error.errno or 0, syscall=call, path=path, message=os.strerror(error.errno or 0))
+    detail = pb.FileSystemErrorDetail(
+        code=error.errno or 0, syscall=call, path=path, message=os.strerror(error.errno or 0)
+    )
     return ConnectError(_CODES.get(error.errno, Code.INTERNAL), f"{call} {path}: {error.strerror}", details=[detail])
 
 

@@ -20,8 +20,22 @@ USER = 1000
 _LIFETIME = 7200
 _BOOT_DEADLINE_MS = 20_000
 _SYSTEM_FILES = (
-    "alternatives", "ca-certificates", "gai.conf", "host.conf", "hosts", "ld.so.cache", "ld.so.conf", "ld.so.conf.d",
-    "localtime", "nsswitch.conf", "os-release", "protocols", "resolv.conf", "services", "ssl/certs", "ssl/openssl.cnf",
+    "alternatives",
+    "ca-certificates",
+    "gai.conf",
+    "host.conf",
+    "hosts",
+    "ld.so.cache",
+    "ld.so.conf",
+    "ld.so.conf.d",
+    "localtime",
+    "nsswitch.conf",
+    "os-release",
+    "protocols",
+    "resolv.conf",
+    "services",
+    "ssl/certs",
+    "ssl/openssl.cnf",
 )
 _SYSTEM_FOLDERS = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -61,8 +75,14 @@ def start_time(pid):
 def make_root(root, work):
     """The sandbox's own files. Only root may write in /, like on most machines."""
     for name, mode, owner in (
-        ("", 0o755, 0), ("etc", 0o755, 0), ("root", 0o700, 0), ("tmp", 0o1777, 0), ("home", 0o755, 0),
-        ("home/depot", 0o755, USER), ("var", 0o755, 0), ("work" if work else "mnt", 0o755, USER),
+        ("", 0o755, 0),
+        ("etc", 0o755, 0),
+        ("root", 0o700, 0),
+        ("tmp", 0o1777, 0),
+        ("home", 0o755, 0),
+        ("home/depot", 0o755, USER),
+        ("var", 0o755, 0),
+        ("work" if work else "mnt", 0o755, USER),
     ):
         path = os.path.join(root, name)
         os.makedirs(path, exist_ok=True)
@@ -117,8 +137,13 @@ def boot(root, lifeline, record):
     try:
         process = subprocess.Popen(
             _bubblewrap(root, status) + ["/bin/sh", "-c", script],
-            stdin=subprocess.DEVNULL if lifeline is None else lifeline, stdout=up_write, stderr=subprocess.DEVNULL,
-            pass_fds=(status, go_read), start_new_session=True, cwd="/", env={"PATH": _PATH},
+            stdin=subprocess.DEVNULL if lifeline is None else lifeline,
+            stdout=up_write,
+            stderr=subprocess.DEVNULL,
+            pass_fds=(status, go_read),
+            start_new_session=True,
+            cwd="/",
+            env={"PATH": _PATH},
         )
     finally:
         os.close(up_write)
@@ -155,8 +180,13 @@ def start_command(pid, command, directory, environment, sudo, detached):
         arguments += [f"--setuid={USER}", f"--setgid={USER}"]
     output = subprocess.DEVNULL if detached else subprocess.PIPE
     return subprocess.Popen(
-        arguments + ["--"] + command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environment,
-        start_new_session=True, cwd="/",
+        arguments + ["--"] + command,
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=output,
+        env=environment,
+        start_new_session=True,
+        cwd="/",
     )
 
 

@@ -10,7 +10,13 @@ from . import wire
 from .calls import CURRENT
 
 PREFIX = "/depot.sandbox.v1.SandboxService/"
-_CODES = {500: "internal", 503: "unavailable", 429: "resource_exhausted", 401: "unauthenticated", 403: "permission_denied"}
+_CODES = {
+    500: "internal",
+    503: "unavailable",
+    429: "resource_exhausted",
+    401: "unauthenticated",
+    403: "permission_denied",
+}
 _HTML = b"<!doctype html><title>Welcome</title><h1>Welcome</h1>\n"
 
 

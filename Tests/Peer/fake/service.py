@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import functools
+import os
 import secrets
 import time
 
@@ -103,10 +104,19 @@ class Base:
         elif sandbox.image is not None:
             runtime = sandbox_pb.Runtime(runtime=Oneof("image_ref", sandbox.image))
         found = sandbox_pb.Sandbox(
-            sandbox_id=sandbox.id, organization_id=sandbox.org, status=sandbox_pb.SandboxStatus(sandbox.status),
-            created_at=at(sandbox.created), started_at=at(sandbox.started), stopped_at=at(sandbox.stopped),
-            expires_at=at(sandbox.expires), resources=sandbox_pb.Resources(**sandbox.resources), runtime=runtime,
-            exit_code=sandbox.exit_code, error_message=sandbox.error, env=dict(sandbox.env), name=sandbox.name,
+            sandbox_id=sandbox.id,
+            organization_id=sandbox.org,
+            status=sandbox_pb.SandboxStatus(sandbox.status),
+            created_at=at(sandbox.created),
+            started_at=at(sandbox.started),
+            stopped_at=at(sandbox.stopped),
+            expires_at=at(sandbox.expires),
+            resources=sandbox_pb.Resources(**sandbox.resources),
+            runtime=runtime,
+            exit_code=sandbox.exit_code,
+            error_message=sandbox.error,
+            env=dict(sandbox.env),
+            name=sandbox.name,
         )
         return odd(found)
 
@@ -211,8 +221,14 @@ class Service(Base):
         command_id = f"cmd-{secrets.token_hex(8)}"
         argv = [request.cmd, *request.args]
         self.journal.write(
-            "command", sandbox=sandbox.id, org=sandbox.org, id=command_id, argv=argv, env=dict(request.env),
-            sudo=request.sudo or None, detached=request.detached or None,
+            "command",
+            sandbox=sandbox.id,
+            org=sandbox.org,
+            id=command_id,
+            argv=argv,
+            env=dict(request.env),
+            sudo=request.sudo or None,
+            detached=request.detached or None,
         )
         command = await commands.start(
             self.sandboxes, sandbox, argv, directory, environment, request.sudo, request.detached
@@ -244,13 +260,8 @@ class Service(Base):
         return timestamp(time.time() + call.settings["skew"])
 
     async def _is_directory(self, sandbox, path):
-        def look():
-            import os
-
-            return os.path.isdir(path)
-
         try:
-            return not sandbox.real or await isolation.inside(sandbox.pid, True, look)
+            return not sandbox.real or await isolation.inside(sandbox.pid, True, lambda: os.path.isdir(path))
         except isolation.ProcessGone:
             raise ConnectError(Code.FAILED_PRECONDITION, f"sandbox {sandbox.id} is not running") from None
 
@@ -300,10 +311,15 @@ class Service(Base):
         is_ready = snapshot.status == snapshot_pb.SnapshotStatus.READY
         return odd(
             snapshot_pb.Snapshot(
-                snapshot_id=snapshot.id, organization_id=snapshot.org, source_sandbox_id=snapshot.source,
-                status=snapshot_pb.SnapshotStatus(snapshot.status), name=snapshot.name,
-                image_ref=snapshot.image if is_ready else None, size_bytes=snapshot.size,
-                created_at=timestamp(snapshot.created + call.settings["skew"]), error_message=snapshot.error,
+                snapshot_id=snapshot.id,
+                organization_id=snapshot.org,
+                source_sandbox_id=snapshot.source,
+                status=snapshot_pb.SnapshotStatus(snapshot.status),
+                name=snapshot.name,
+                image_ref=snapshot.image if is_ready else None,
+                size_bytes=snapshot.size,
+                created_at=timestamp(snapshot.created + call.settings["skew"]),
+                error_message=snapshot.error,
             )
         )
 

@@ -80,7 +80,9 @@ class Snapshots:
         return snapshot if snapshot is not None and snapshot.org == org else None
 
     def of(self, org, source):
-        found = [snapshot for snapshot in self.all.values() if snapshot.org == org and source in (None, snapshot.source)]
+        found = [
+            snapshot for snapshot in self.all.values() if snapshot.org == org and source in (None, snapshot.source)
+        ]
         return sorted(found, key=lambda snapshot: (snapshot.created, snapshot.id), reverse=True)
 
     def delete(self, snapshot):

@@ -65,9 +65,17 @@ class Connection:
     def scope(self, version, method, target, headers):
         path, _, query = target.partition(b"?")
         return {
-            "type": "http", "http_version": version, "method": method.decode(), "scheme": self.scheme,
-            "path": path.decode(), "raw_path": path, "query_string": query, "root_path": "", "headers": headers,
-            "client": None, "extensions": {},
+            "type": "http",
+            "http_version": version,
+            "method": method.decode(),
+            "scheme": self.scheme,
+            "path": path.decode(),
+            "raw_path": path,
+            "query_string": query,
+            "root_path": "",
+            "headers": headers,
+            "client": None,
+            "extensions": {},
         }
 
 

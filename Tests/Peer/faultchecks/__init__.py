@@ -1,0 +1,1 @@
+"""What the peer does wrong on demand; check_faults.py carries it out."""
