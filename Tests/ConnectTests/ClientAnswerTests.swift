@@ -8,10 +8,10 @@ import Testing
 struct ClientAnswerTests {
     /// Calls a server that answers every request alike; what the call gives or throws, and how many requests came.
     private func unary(
-        _ answer: [UInt8], _ method: Method<Text, Text> = EchoMethods.once,
+        _ answer: [UInt8], _ ending: ScriptedServer.Ending = .close, _ method: Method<Text, Text> = EchoMethods.once,
         adjust: (inout ConnectClientConfiguration) -> Void = { _ in }
     ) async throws -> (result: Result<String, ConnectError>, requests: [String]) {
-        try await ScriptedServer.run({ _ in .init(bytes: answer) }) { server, url in
+        try await ScriptedServer.run({ _ in .init(bytes: answer, ending: ending) }) { server, url in
             try await withClient(try ServerAddress(url), adjust: adjust) { client in
                 let result: Result<String, ConnectError>
                 do throws(ConnectError) {
@@ -55,7 +55,7 @@ struct ClientAnswerTests {
         let body =
             #"{"code":"\#(code.rawValue)","message":"so it is","details":[{"type":"a.B","value":"AAH+/w"}],"x":1}"#
         let (result, requests) = try await unary(
-            RawAnswer.http(code.httpStatus, "application/json; charset=utf-8", body))
+            RawAnswer.http(code.httpStatus, "application/json; charset=utf-8", body), .keep)
         let error = try #require(result.failure)
         #expect(error.code == code)
         #expect(error.message == "so it is")

@@ -37,13 +37,13 @@ struct ClientCallTests {
     func repeated() async throws {
         let busy = RawAnswer.http(503, "application/json", Self.unavailable)
         let answers: [ScriptedServer.Answer] = [
-            .init(bytes: busy), .init(bytes: [], ending: .reset), .init(bytes: Array(busy.prefix(30))),
+            .init(bytes: busy, ending: .keep), .init(bytes: [], ending: .reset), .init(bytes: Array(busy.prefix(30))),
             .init(bytes: try RawAnswer.unary("at last")),
         ]
         let (result, requests) = try await call(EchoMethods.echo, answers)
         #expect(try result.get() == "at last")
         #expect(requests == 4)
-        let (failed, all) = try await call(EchoMethods.echo, [.init(bytes: busy)])
+        let (failed, all) = try await call(EchoMethods.echo, [.init(bytes: busy, ending: .keep)])
         #expect(failed.failure?.code == .unavailable)
         #expect(failed.failure?.message == "not now")
         #expect(all == RetryPolicy().attempts)
@@ -66,7 +66,7 @@ struct ClientCallTests {
     @Test("what certainly had no effect is repeated for every call: 429, with the wait that the server asks for")
     func tooMany() async throws {
         let answers: [ScriptedServer.Answer] = [
-            .init(bytes: RawAnswer.http(429, "text/plain", "slow down", ["Retry-After: 0"])),
+            .init(bytes: RawAnswer.http(429, "text/plain", "slow down", ["Retry-After: 0"]), ending: .keep),
             .init(bytes: try RawAnswer.unary("done")),
         ]
         let (result, requests) = try await call(EchoMethods.once, answers)

@@ -116,12 +116,15 @@ func withServer<R: Sendable>(
     let server = ConnectServer(configuration, router: router, logger: Logger(label: "test"))
     let (running, announce) = AsyncStream<ServerAddress>.makeStream()
     let (stop, stopper) = AsyncStream<Void>.makeStream()
-    async let served: Void = server.run(
-        onRunning: { announce.yield($0) },
-        until: { for await _ in stop {} })
+    async let served: Void = {
+        defer { announce.finish() }
+        try await server.run(onRunning: { announce.yield($0) }, until: { for await _ in stop {} })
+    }()
     var iterator = running.makeAsyncIterator()
-    let found = await iterator.next()
-    let address = try #require(found)
+    guard let address = await iterator.next() else {
+        try await served
+        throw UnexpectedError()
+    }
     let result: Result<R, any Error>
     do {
         result = .success(try await body(address))

@@ -20,7 +20,7 @@ extension ConnectClient {
         let (call, exchange, reader) = try await retrying(method.path, method.repeatability, deadline) {
             call throws(CallFailure) -> (Call, Exchange, StreamReader) in
             let exchange = try await self.start(
-                call, .serverStream, .byteBuffer(message), isCompressed: self.configuration.compressesRequests,
+                call, .serverStream, .whole(message), isCompressed: self.configuration.compressesRequests,
                 idle: idle)
             let reader = StreamReader(exchange, self.configuration)
             do throws(CallFailure) {

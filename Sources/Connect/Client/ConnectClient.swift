@@ -5,27 +5,36 @@ internal import NIOPosix
 package import SwiftProtobuf
 internal import Synchronization
 
-/// A client of one server that speaks the Connect protocol, over HTTP/1.1, or HTTP/2 where TLS negotiates it.
+/// A client of one server that speaks the Connect protocol: unary calls over HTTP/2 where TLS negotiates it, all else over
+/// HTTP/1.1.
 ///
 /// Every call ends within its deadline. It is sent again only where that cannot do harm: see `RetryPolicy`. When a call fails
 /// in a way that leaves open whether it had its effect, the error says `isAmbiguous`.
 package final class ConnectClient: Sendable {
     package let configuration: ConnectClientConfiguration
     private let http: HTTPClient
+    /// Streams last for hours, and a server limits how many share a connection of HTTP/2: they get connections of their own.
+    /// It also keeps them from a defect of the HTTP client, which traps in HTTP/2 after an answer that is complete before
+    /// its request is.
+    private let streams: HTTPClient
     private let isShutDown = Mutex(false)
 
     /// - Throws: `invalidArgument` for a CA file or a proxy variable that cannot be used.
     package init(_ configuration: ConnectClientConfiguration) throws(ConnectError) {
         self.configuration = configuration
         // One event loop, so that no request waits on another loop than its connection's.
-        http = HTTPClient(
-            eventLoopGroupProvider: .shared(MultiThreadedEventLoopGroup.singleton.any()),
-            configuration: try configuration.forHTTPClient())
+        let loop = MultiThreadedEventLoopGroup.singleton.any()
+        var http = try configuration.forHTTPClient()
+        self.http = HTTPClient(eventLoopGroupProvider: .shared(loop), configuration: http)
+        http.httpVersion = .http1Only
+        streams = HTTPClient(eventLoopGroupProvider: .shared(loop), configuration: http)
     }
 
     deinit {
         // The HTTP client must not go away while it is open. Whoever forgot `shutdown()` gets it late.
-        if !isShutDown.withLock({ $0 }) { http.shutdown { _ in } }
+        if isShutDown.withLock({ $0 }) { return }
+        http.shutdown { _ in }
+        streams.shutdown { _ in }
     }
 
     /// Closes all connections; calls that still run fail with `canceled`.
@@ -35,7 +44,9 @@ package final class ConnectClient: Sendable {
             return !isShutDown
         }
         // What it throws is that calls were still running, and they know.
-        if isFirst { _ = try? await http.shutdown() }
+        guard isFirst else { return }
+        _ = try? await http.shutdown()
+        _ = try? await streams.shutdown()
     }
 
     /// One message there, one back.
@@ -48,7 +59,7 @@ package final class ConnectClient: Sendable {
         let isCompressed = configuration.mayCompress(bytes)
         let body = ByteBuffer(bytes: isCompressed ? try Gzip.compress(bytes) : bytes)
         return try await retrying(method.path, method.repeatability, deadline) { call throws(CallFailure) in
-            let exchange = try await self.start(call, .unary, .byteBuffer(body), isCompressed: isCompressed)
+            let exchange = try await self.start(call, .unary, .whole(body), isCompressed: isCompressed)
             defer { exchange.close() }
             try await self.observeSent(call, exchange)
             let answer: Result<[UInt8], CallFailure>
@@ -139,7 +150,7 @@ package final class ConnectClient: Sendable {
             let request = try HTTPClient.Request(
                 url: configuration.address.url(call.path), method: .POST, headers: headers,
                 body: body ?? exchange.streamedBody())
-            exchange.start(request, client: http, until: call.deadline)
+            exchange.start(request, client: kind == .unary ? http : streams, until: call.deadline)
         } catch {
             throw CallFailure(
                 connection: error, target: configuration.address.description, progress: .nothing)

@@ -276,3 +276,14 @@ final class Exchange: HTTPClientResponseDelegate, Sendable {
         writer.write(.byteBuffer(ByteBuffer())).flatMapWithEventLoop { _, loop in self.open(writer, on: loop) }
     }
 }
+
+extension HTTPClient.Body {
+    /// A body that ends at once, and not when the connection has taken it: so that no answer can come before its end, which
+    /// the HTTP client does not survive in HTTP/2.
+    static func whole(_ bytes: ByteBuffer) -> HTTPClient.Body {
+        .stream(contentLength: Int64(bytes.readableBytes)) { writer in
+            // A failure ends the exchange, and says more there.
+            writer.write(.byteBuffer(bytes)).eventLoop.makeSucceededVoidFuture()
+        }
+    }
+}

@@ -22,7 +22,7 @@ final class Inlet {
         while true {
             if let envelope = try parser.next() { return try payload(of: envelope) }
             if hasEnded { return nil }
-            if let piece = try await body.next() {
+            if let piece = try await piece() {
                 parser.append(piece)
             } else {
                 hasEnded = true
@@ -44,6 +44,14 @@ final class Inlet {
         return message
     }
 
+    private func piece() async throws(ConnectError) -> ByteBuffer? {
+        do {
+            return try await body.next()
+        } catch {
+            throw .brokenOff
+        }
+    }
+
     private func payload(of envelope: Envelope) throws(ConnectError) -> [UInt8] {
         guard !envelope.isEndOfStream else {
             throw ConnectError(.invalidArgument, "a request's message has the flag of a response's last one")
@@ -60,7 +68,15 @@ extension RequestBody {
     /// All of the body, decompressed.
     func whole(_ encoding: ContentEncoding, limit: Int) async throws -> [UInt8] {
         var bytes: [UInt8] = []
-        for try await piece in self {
+        var pieces = makeAsyncIterator()
+        while true {
+            let next: ByteBuffer?
+            do {
+                next = try await pieces.next()
+            } catch {
+                throw ConnectError.brokenOff
+            }
+            guard let piece = next else { break }
             guard piece.readableBytes <= limit - bytes.count else {
                 throw ConnectError.tooLarge(bytes.count + piece.readableBytes, limit: limit)
             }
@@ -68,4 +84,9 @@ extension RequestBody {
         }
         return encoding == .gzip ? try Gzip.decompress(bytes, limit: limit) : bytes
     }
+}
+
+extension ConnectError {
+    /// Nobody is there to read it.
+    fileprivate static var brokenOff: ConnectError { ConnectError(.canceled, "the request broke off") }
 }
