@@ -10,8 +10,8 @@ extension ConnectError {
         case .ended: self.init(.failedPrecondition, error.message)
         case .alreadyExists: self.init(.alreadyExists, error.message)
         case .unavailable: self.init(.unavailable, error.message)
-        case .notPermitted: self.init(.permissionDenied, error.message)
-        case .missingTool, .commandFailed: self.init(.failedPrecondition, error.message)
+        // Not `permission_denied`, which tells a caller that its token is at fault.
+        case .notPermitted, .missingTool, .commandFailed: self.init(.failedPrecondition, error.message)
         case .invalidArgument: self.init(.invalidArgument, error.message)
         case .unimplemented: self.init(.unimplemented, error.message)
         case .commandTimedOut, .deadlineExceeded: self.init(.deadlineExceeded, error.message)

@@ -315,6 +315,25 @@ struct FileCallTests {
         }
     }
 
+    @Test("write whole files through a provider whose commands have no input")
+    func inputless() async throws {
+        try await ServedSandboxes.withSandbox(wrap: { InputlessProvider(inner: $0) }) { served, sandbox in
+            let bytes = (0..<5_000_000).map { UInt8(truncatingIfNeeded: $0 &* 31) }
+            let count = try await served.write("/work/a/b", bytes, in: sandbox) {
+                $0.createDirectories = true
+                $0.mode = 0o600
+            }
+            #expect(count == 5_000_000)
+            #expect(try await served.read("/work/a/b", in: sandbox) == bytes)
+            #expect(try await served.stat("/work/a/b", in: sandbox).mode == 0o600)
+            #expect(try await served.write("/work/empty", [], in: sandbox) == 0)
+            #expect(try await served.stat("/work/empty", in: sandbox).mode == 0o644)
+            await expectError(.unimplemented) {
+                try await served.write("/work/empty", [1], in: sandbox) { $0.append = true }
+            }
+        }
+    }
+
     @Test("name the field that is wrong")
     func fields() async throws {
         try await ServedSandboxes.withSandbox { served, sandbox in

@@ -1,4 +1,5 @@
 import Connect
+import Files
 import Foundation
 import Sandbox
 import SandboxAPI
@@ -24,6 +25,8 @@ extension SandboxService {
 
     /// Writes what comes to a file, in place: after an error, and while it comes, the file holds a part of it. Whoever
     /// needs more writes aside and then calls Rename.
+    ///
+    /// A provider whose commands have no input gets the file as a whole, once it is here.
     func writeFile(
         receive: () async throws -> WriteFileRequest?
     ) async throws -> WriteFileResponse {
@@ -35,8 +38,7 @@ extension SandboxService {
         guard !target.path.hasSuffix("/") else { throw ConnectError.invalid("init.path", "ends with a slash") }
         let mode = target.hasMode ? try RequestChecks.mode(target.mode, "init.mode") : ""
         guard provider.capabilities.standardInput else {
-            throw ConnectError(
-                .unimplemented, "the provider \(provider.name) cannot feed a command, which writing a file needs")
+            return try await streams.run { try await writeWhole(target, path, receive, in: id) }
         }
         let feed = CommandFeed()
         var command = StreamedCommand.shell(
@@ -46,7 +48,8 @@ extension SandboxService {
         return try await streams.run { [command] in
             // Left by a throw, this kills the command and waits for it.
             async let complaint = succeed(command, in: id) { _ in }
-            let count = try await Self.pass(receive, to: feed)
+            let count = try await Self.pass(receive) { try await feed.write($0) }
+            feed.finish()
             if let complaint = try await complaint {
                 throw FileFailure.error("write", path, complaint: complaint)
             }
@@ -54,9 +57,10 @@ extension SandboxService {
         }
     }
 
+    /// - Parameter write: answers `false` when it wants no more.
     /// - Returns: how many bytes were passed on.
     private static func pass(
-        _ receive: () async throws -> WriteFileRequest?, to feed: CommandFeed
+        _ receive: () async throws -> WriteFileRequest?, to write: ([UInt8]) async throws -> Bool
     ) async throws -> Int64 {
         var count: Int64 = 0
         while let message = try await receive() {
@@ -64,11 +68,28 @@ extension SandboxService {
                 throw ConnectError.invalid("data", "is missing in a message after the first")
             }
             // Nobody reads: the command failed, and says why.
-            guard try await feed.write(Array(data)) else { break }
+            guard try await write(Array(data)) else { break }
             count += Int64(data.count)
         }
-        feed.finish()
         return count
+    }
+
+    /// By way of a file of this host, which is gone in the end, whatever happens.
+    private func writeWhole(
+        _ target: WriteFileRequest.Init, _ path: String, _ receive: () async throws -> WriteFileRequest?,
+        in id: SandboxID
+    ) async throws -> WriteFileResponse {
+        guard !target.append else {
+            throw ConnectError(.unimplemented, "init.append: the provider \(provider.name) only writes whole files")
+        }
+        let spool = try await onOwnThread { try SpooledFile() }
+        let count = try await Self.pass(receive) { bytes in
+            try await onOwnThread { try spool.append(bytes) }
+            return true
+        }
+        let mode = target.hasMode ? UInt16(clamping: target.mode) : 0o644
+        try await provider.writeFile(path, mode: mode, contents: .hostFile(spool.path), in: id)
+        return WriteFileResponse.with { $0.bytesWritten = count }
     }
 
     /// - Returns: `nil` when the command succeeds, else the end of what it complained.

@@ -97,7 +97,7 @@ extension SandboxService {
     private func spec(_ request: CreateSandboxRequest) throws(ConnectError) -> SandboxSpec {
         guard request.name.utf8.count <= 256 else { throw .invalid("name", "is longer than 256 bytes") }
         try RequestChecks.environment(request.env)
-        try check(request.runtime)
+        let image = try image(request.runtime)
         var minutes = min(Self.defaultMinutes, longestMinutes)
         if request.hasTimeoutMinutes {
             minutes = request.timeoutMinutes
@@ -107,6 +107,7 @@ extension SandboxService {
         }
         let resources = request.resources
         var spec = SandboxSpec(name: request.name, labels: request.env, timeToLive: .minutes(minutes))
+        spec.imageRef = image
         if resources.hasVcpus { spec.vcpus = Int(try positive(resources.vcpus, "resources.vcpus")) }
         if resources.hasMemoryMb {
             spec.memoryBytes = UInt64(try positive(resources.memoryMb, "resources.memory_mb")) << 20
@@ -122,14 +123,19 @@ extension SandboxService {
         return number
     }
 
-    private func check(_ runtime: Runtime) throws(ConnectError) {
+    /// The image that a sandbox should boot from, where its provider can.
+    private func image(_ runtime: Runtime) throws(ConnectError) -> String? {
         switch runtime.runtime {
-        case nil: break
+        case nil: return nil
         case .named(let name)?:
             throw .invalid("runtime.named", "there is no runtime \"\(name)\"; leave it out")
-        case .imageRef?:
-            throw ConnectError(
-                .unimplemented, "runtime.image_ref: the provider \(provider.name) boots no images; leave it out")
+        case .imageRef(let reference)?:
+            guard provider.capabilities.images else {
+                throw ConnectError(
+                    .unimplemented, "runtime.image_ref: the provider \(provider.name) boots no images; leave it out")
+            }
+            guard !reference.isEmpty else { throw .invalid("runtime.image_ref", "is empty") }
+            return reference
         case .snapshot?:
             throw ConnectError(
                 .unimplemented, "runtime.snapshot: the provider \(provider.name) boots no snapshots; leave it out")
