@@ -101,7 +101,8 @@ let package = Package(
             swiftSettings: settings),
         .target(
             name: "SandboxServer",
-            dependencies: ["Connect", "Files", "Sandbox", "SandboxAPI", logging, protobuf] + nio + hummingbird,
+            dependencies: ["Connect", "Files", "Sandbox", "SandboxAPI", httpTypes, logging, protobuf] + nio
+                + hummingbird,
             swiftSettings: settings),
         .target(
             name: "CatalogMigrations", path: "migrations/catalog",
@@ -151,7 +152,8 @@ let package = Package(
         .testTarget(
             name: "SandboxTests",
             dependencies: [
-                "CLinux", "Connect", "Files", "Sandbox", "SandboxAPI", "SandboxShimHost", "TestSupport", logging,
+                "CLinux", "Connect", "Files", "Sandbox", "SandboxAPI", "SandboxServer", "SandboxShimHost",
+                "TestSupport", logging,
                 protobuf,
             ],
             swiftSettings: settings),
