@@ -1,5 +1,6 @@
 package import Connect
 import Logging
+import Sandbox
 import SandboxAPI
 
 extension SandboxService {
@@ -14,9 +15,7 @@ extension SandboxService {
         router.page("/healthz", "ok\n")
         router.onCall = { [logger] call in
             let code = call.code?.rawValue ?? "ok"
-            logger.debug(
-                "\(call.method) \(code) \(call.duration.components.seconds * 1000 + call.duration.components.attoseconds / 1_000_000_000_000_000) ms"
-            )
+            logger.debug("\(call.method) \(code) \(call.duration.wholeMilliseconds) ms")
         }
         return router
     }
