@@ -42,6 +42,8 @@ package struct ConnectError: Error, Sendable, CustomStringConvertible {
     package var retryAfter: Duration?
     /// Whether the call may have had its effect all the same: the request, or a part of it, had left.
     package var isAmbiguous: Bool
+    /// Whether the server's certificate is not trusted: the CA that signed it has to be named.
+    package var isUntrusted = false
     /// Whether the answer was not one of the protocol: a page, another service, an old version, a proxy.
     package var isNotConnect: Bool
     /// The status of the HTTP answer that was this error; nil where there was none, or where it was a stream's end.

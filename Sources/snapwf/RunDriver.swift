@@ -35,7 +35,7 @@ struct RunDriver {
             }
             return try await attach(to: unfinished)
         }
-        for note in try await Preflight.check(request, in: session.environment) { reporter.note(note) }
+        for note in try await Preflight.check(request, in: session.environment) { reporter.note(note, always: false) }
         var labels = [Self.requestLabel: label, "image": request.image]
         if let place = request.place { labels[GarbageCollector.placeLabel] = place.description }
         let handle = try await session.engine.start(session.workflow, input: request, labels: labels)

@@ -75,10 +75,8 @@ extension CallFailure {
         let detail = "\(cause)"
         // Words of BoringSSL's reasons. A certificate does not become better by asking again.
         if detail.contains("CERTIFICATE_VERIFY_FAILED") || detail.contains("unableToValidateCertificate") {
-            self.init(
-                .unavailable,
-                "the certificate of \(target) is not trusted: if it was signed by a CA of your own, "
-                    + "give that CA's certificate as CA file", isPassing: false)
+            self.init(.unavailable, "the certificate of \(target) is not trusted", isPassing: false)
+            error.isUntrusted = true
         } else if detail.contains("WRONG_VERSION_NUMBER") || detail.contains("HTTP_REQUEST") {
             self.init(
                 .unavailable, "\(target) does not speak TLS: is it meant to be http instead of https?",

@@ -14,6 +14,8 @@ extension DepotProvider {
         package var token: (@Sendable () async throws -> String?)?
         /// Where a token is given, for messages.
         package var tokenSource = "DEPOT_TOKEN or --token"
+        /// Where a file of certificates is named, for messages.
+        package var caSource = "SNAPWF_API_CA_FILE"
         /// The organisation that an organisation-wide token acts for.
         package var organization: String?
         /// A file of PEM certificates that are trusted besides the system's.

@@ -39,6 +39,12 @@ extension DepotProvider {
         if error.isNotConnect, (error.httpStatus ?? 0) < 500, error.code != .unavailable {
             return incompatible(error, start, said)
         }
+        if error.isUntrusted {
+            return SandboxError(
+                .incompatible,
+                "\(start): \(error.message): if a CA of your own signed it, name that CA's certificate "
+                    + "(\(configuration.caSource))", cause: error)
+        }
         switch error.code {
         case .unauthenticated:
             let advice =

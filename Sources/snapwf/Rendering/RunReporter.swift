@@ -33,11 +33,12 @@ final class RunReporter: Sendable {
         line("run \(run)" + (image.isEmpty ? "" : ": \(image)\(platform)"))
     }
 
-    func note(_ message: String) {
+    /// - Parameter always: also when only the result is wanted (`--quiet`).
+    func note(_ message: String, always: Bool = true) {
         if mode == .json {
             Terminal.standardError.write(JSONText.line(Note(note: message)))
         } else {
-            line("snapwf: \(message)", evenWhenQuiet: true)
+            line("snapwf: \(message)", evenWhenQuiet: always)
         }
     }
 
