@@ -9,4 +9,20 @@ package protocol CapturingProvider: SandboxProvider {
     func snapshot(of id: SandboxID, name: String, patience: Duration) async throws -> ProviderSnapshot
 }
 
-extension DepotProvider: CapturingProvider {}
+/// A snapshot that a provider made of a sandbox.
+package struct ProviderSnapshot: Hashable, Sendable {
+    package enum State: Hashable, Sendable {
+        case capturing
+        case ready
+        case failed(reason: String)
+    }
+
+    package var id: String
+    package var name: String
+    package var sandbox: SandboxID
+    package var state: State
+    /// Names it by digest where the provider has such names.
+    package var imageRef: String?
+    package var sizeBytes: UInt64?
+    package var createdAt: UnixTime
+}

@@ -1,25 +1,7 @@
 import Connect
 import SandboxAPI
 
-/// A snapshot that a provider made of a sandbox.
-package struct ProviderSnapshot: Hashable, Sendable {
-    package enum State: Hashable, Sendable {
-        case capturing
-        case ready
-        case failed(reason: String)
-    }
-
-    package var id: String
-    package var name: String
-    package var sandbox: SandboxID
-    package var state: State
-    /// Names it by digest where the provider has such names.
-    package var imageRef: String?
-    package var sizeBytes: UInt64?
-    package var createdAt: UnixTime
-}
-
-extension DepotProvider {
+extension DepotProvider: CapturingProvider {
     /// The snapshot of that name of a sandbox, captured unless there is one already, and waited for until it is ready.
     ///
     /// Killed anywhere, another call goes on with what was begun.

@@ -6,14 +6,6 @@ import Sandbox
 import Synchronization
 import Workflow
 
-/// The sandbox as the ledger knows it.
-struct SandboxHandle: Codable, Sendable {
-    var id: SandboxID
-    var name: String
-    /// What a person should know, such as "memory: not enforced".
-    var notes: [String]
-}
-
 /// Labels that tell whose a sandbox is. The only thing every provider echoes back, so never a secret in them.
 package enum SandboxLabel {
     package static let run = "SNAPWF_RUN"
@@ -150,12 +142,6 @@ private final class FruitlessCreations: Sendable {
     func contains(_ key: ResourceKey) -> Bool { keys.withLock { $0.contains(key) } }
     func insert(_ key: ResourceKey) { keys.withLock { _ = $0.insert(key) } }
     func remove(_ key: ResourceKey) { keys.withLock { _ = $0.remove(key) } }
-}
-
-extension SandboxHandle {
-    fileprivate init(_ info: SandboxInfo) {
-        self.init(id: info.id, name: info.name, notes: info.notes)
-    }
 }
 
 /// What of this host a sandbox must see: the layout or the archive of a reference that names one, a file of certificates.
