@@ -97,6 +97,45 @@ extension EndToEnd {
             expectOnePull(registry)
         }
 
+        @Test("another user of this machine, over TLS with a token, gets the same bytes; without the CA nothing")
+        func otherUser() async throws {
+            let registry = try await SlowRegistry(layout: try await Images.shared.smallLayout(), holding: false)
+            let directory = try makeTemporaryDirectory("other-user")
+            let (certificate, key) = (directory + "/cert.pem", directory + "/key.pem")
+            try await tool(
+                "openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
+                "-days", "2", "-keyout", key, "-out", certificate, "-subj", "/CN=localhost", "-addext",
+                "subjectAltName=DNS:localhost,IP:127.0.0.1")
+            let serve = try await Serve(
+                try Installation(environment: ["SNAPWF_SERVE_TOKEN": "sesame"]),
+                ["--listen", "127.0.0.1:0", "--tls-cert", certificate, "--tls-key", key])
+            #expect(serve.address.hasPrefix("https://127.0.0.1:"))
+            // The programs may stand where only root can read.
+            let script = """
+                cp "$1" "$2" "$0" && cd "$0" && mkdir home && chown 65534 home && chmod 755 . snapwf snapshot
+                chmod 644 cert.pem
+                """
+            try await tool("sh", "-ec", script, directory, Programs.snapwf, Programs.snapshot)
+            func run(_ arguments: String..., variables: [String: String]) async throws -> Finished {
+                try await Child(
+                    "/usr/bin/env",
+                    ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups", directory + "/snapwf"]
+                        + arguments,
+                    environment: ["SNAPWF_HOME": directory + "/home", "SNAPWF_TOKEN": "sesame", "HOME": "/nonexistent"]
+                        .merging(variables) { $1 }
+                ).wait()
+            }
+            let trusted = ["SNAPWF_API_CA_FILE": certificate]
+            let refused = try await run("run", registry.reference, "--api", serve.address, variables: [:])
+            #expect(
+                refused.status == 6 && refused.errors.contains("SNAPWF_API_CA_FILE"), "\(refused.everything)")
+            let theirs = try await checksum(
+                run("run", registry.reference, "--api", serve.address, "--json", variables: trusted))
+            let installation = try Installation()
+            #expect(try await checksum(installation.snapwf("run", registry.reference, "--json")) == theirs)
+            try serve.expectNoSandbox("after another user's run")
+        }
+
         @Test("refusals: token, organization, permission, an old API, no API, nobody there")
         func refusals() async throws {
             let registry = try await SlowRegistry(layout: try await Images.shared.smallLayout(), holding: false)

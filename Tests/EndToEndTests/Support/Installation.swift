@@ -18,6 +18,10 @@ final class Installation: Sendable {
     }
 
     func start(_ arguments: String..., environment extra: [String: String] = [:]) throws -> Child {
+        try start(arguments, environment: extra)
+    }
+
+    func start(_ arguments: [String], environment extra: [String: String] = [:]) throws -> Child {
         try Child(Programs.snapwf, arguments, environment: allVariables(extra))
     }
 

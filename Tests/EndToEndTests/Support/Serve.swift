@@ -2,28 +2,38 @@ import Foundation
 import Glibc
 import Testing
 
-/// `snapwf serve` on a socket, over a state directory of its own: killed and started again, it serves on.
+/// `snapwf serve`, over a state directory of its own: killed and started again, it serves on.
 final class Serve: @unchecked Sendable {
     let installation: Installation
-    let address: String
+    /// As it says itself.
+    private(set) var address: String
+    private let arguments: [String]
     private var child: Child
 
-    init() async throws {
-        installation = try Installation()
-        address = "unix:" + installation.home + "/socket"
-        child = try Self.start(installation, address)
+    /// On a socket in its own directory.
+    convenience init() async throws {
+        let installation = try Installation()
+        try await self.init(installation, ["--listen", "unix:" + installation.home + "/socket"])
+    }
+
+    init(_ installation: Installation, _ arguments: [String]) async throws {
+        self.installation = installation
+        self.arguments = arguments
+        address = ""
+        child = try installation.start(["serve"] + arguments)
         try await waitUntilItListens()
     }
 
     deinit { child.signal(SIGKILL) }
 
-    private static func start(_ installation: Installation, _ address: String) throws -> Child {
-        try installation.start("serve", "--listen", address)
-    }
-
     private func waitUntilItListens() async throws {
         let child = child
-        try await eventually("the server listens") { child.errorsSoFar.contains("serving") }
+        var said: Substring?
+        try await eventually("the server listens") {
+            said = child.errorsSoFar.firstMatch(of: /--api (\S+) IMAGE/)?.1
+            return said != nil
+        }
+        address = String(said ?? "")
     }
 
     func kill() async throws {
@@ -32,7 +42,7 @@ final class Serve: @unchecked Sendable {
     }
 
     func restart() async throws {
-        child = try Self.start(installation, address)
+        child = try installation.start(["serve"] + arguments)
         try await waitUntilItListens()
     }
 
