@@ -71,6 +71,8 @@ struct RunDocument: Encodable {
     let id: String
     let status: String
     let image: String
+    /// Where its sandbox is made: `local`, or the address of an API.
+    let place: String
     let snapshot: String?
     let error: String?
     let createdAt: Date
@@ -82,6 +84,7 @@ struct RunDocument: Encodable {
         id = run.id.description
         status = run.status.rawValue
         image = run.labels["image"] ?? "?"
+        place = run.labels[GarbageCollector.placeLabel] ?? SandboxPlace.local.description
         snapshot = result?.snapshotID
         error = run.failure?.message
         createdAt = run.createdAt

@@ -83,6 +83,7 @@ struct RunDetails: Encodable {
         var rows = [
             ["run", run.id], ["status", run.status + (heldBy.map { " (\($0))" } ?? "")], ["image", run.image],
         ]
+        if run.place != SandboxPlace.local.description { rows.append(["place", run.place]) }
         if let snapshot = run.snapshot { rows.append(["snapshot", snapshot]) }
         if let finished = run.finishedAt { rows.append(["took", spanText(run.createdAt.distance(to: finished))]) }
         if let error = run.error { rows.append(["error", error]) }
