@@ -18,11 +18,11 @@ extension ConnectClientConfiguration {
             "content-type": codec.contentType(kind), "connect-protocol-version": "1", "user-agent": userAgent,
         ]
         if kind == .unary {
-            headers.add(name: "accept-encoding", value: Gzip.name)
+            headers.add(name: "accept-encoding", value: acceptsCompression ? Gzip.name : "identity")
             if isCompressed { headers.add(name: "content-encoding", value: Gzip.name) }
         } else {
             headers.add(name: "accept-encoding", value: "identity")
-            headers.add(name: "connect-accept-encoding", value: Gzip.name)
+            headers.add(name: "connect-accept-encoding", value: acceptsCompression ? Gzip.name : "identity")
             if isCompressed { headers.add(name: "connect-content-encoding", value: Gzip.name) }
         }
         if address.host == nil { headers.add(name: "host", value: "localhost") }

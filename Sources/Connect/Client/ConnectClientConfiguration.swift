@@ -7,8 +7,10 @@ package struct ConnectClientConfiguration: Sendable {
 
     package var address: ServerAddress
     package var codec: Codec = .proto
-    /// Whether requests of a kilobyte and more are sent in gzip. What comes may always be compressed.
+    /// Whether requests of a kilobyte and more are sent in gzip.
     package var compressesRequests = false
+    /// Whether the server is told that it may compress. On the same machine that only costs.
+    package var acceptsCompression = true
     /// Values of these headers are kept out of every error.
     package var headers: Headers
     /// A file of PEM certificates that are trusted besides the system's.

@@ -47,6 +47,12 @@ package struct ServerAddress: Hashable, Sendable, CustomStringConvertible {
         description = base
     }
 
+    /// A Unix socket, or a loopback address; of names only `localhost`.
+    package var isOnThisMachine: Bool {
+        guard let host else { return true }
+        return host == "localhost" || host == "::1" || host.hasPrefix("127.")
+    }
+
     func url(_ path: String) -> String { "\(base)/\(path)" }
 
     private static func socketPath(_ text: String) -> String? {

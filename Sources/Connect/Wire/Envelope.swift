@@ -11,9 +11,14 @@ struct Envelope: Hashable, Sendable {
 
     /// A message, compressed where that may be and helps.
     init(_ message: [UInt8], compresses: Bool) throws(ConnectError) {
-        let isWorthIt = compresses && message.count >= Gzip.leastSize
-        flags = isWorthIt ? Self.compressedFlag : 0
-        payload = isWorthIt ? try Gzip.compress(message) : message
+        let compressed = compresses && message.count >= Gzip.leastSize ? try Gzip.compress(message) : nil
+        if let compressed, compressed.count < message.count {
+            flags = Self.compressedFlag
+            payload = compressed
+        } else {
+            flags = 0
+            payload = message
+        }
     }
 
     init(flags: UInt8, payload: [UInt8]) {

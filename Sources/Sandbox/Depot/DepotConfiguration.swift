@@ -53,6 +53,7 @@ extension DepotProvider {
             do throws(ConnectError) {
                 let address = try ServerAddress(url)
                 var settings = ConnectClientConfiguration(address: address, headers: headers)
+                settings.acceptsCompression = !address.isOnThisMachine
                 settings.caFile = caFile
                 settings.proxyEnvironment = proxyEnvironment
                 settings.observer = observer
