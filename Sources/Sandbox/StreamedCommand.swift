@@ -8,6 +8,9 @@ package struct StreamedCommand: Sendable {
     package var environment: [String: String]
     /// `nil`: the provider's work directory.
     package var workingDirectory: String?
+    /// How long nothing may be heard of a command elsewhere; then the connection counts as dead, and the call fails with
+    /// an error that passes. `nil`: as long as the command likes.
+    package var silenceLimit: Duration?
     /// `nil`: end of file at once. Only with the capability ``Capabilities/standardInput``.
     package var input: CommandFeed?
 

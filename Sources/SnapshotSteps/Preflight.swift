@@ -1,6 +1,6 @@
 import HelperInterface
 import OCI
-import Sandbox
+package import Sandbox
 
 /// What can be found out before anything starts: whether the place is there, and whether it can do what a request asks.
 package enum Preflight {
@@ -11,19 +11,29 @@ package enum Preflight {
     package static func check(_ request: SnapshotRequest, in environment: SnapshotEnvironment) async throws -> [String]
     {
         let place = request.place ?? .local
-        let provider: any SandboxProvider
-        do {
-            provider = try environment.at(place).provider
-            try await provider.check()
-        } catch {
-            throw SnapshotError.translating(error)
-        }
+        let provider = try await reach(place, in: environment)
         try requireCapabilities(request, provider)
         try requireReach(request, provider)
         guard place != .local else { return [] }
         switch request.register ?? .catalog {
         case .catalog: return ["sandbox at \(place); the snapshot will be brought into the catalog of this machine"]
         case .api: return ["sandbox at \(place); the API will keep the snapshot"]
+        }
+    }
+
+    /// Asks a place elsewhere whether it answers, and answers us; this machine is looked at when a sandbox is made.
+    ///
+    /// - Throws: `SnapshotError` that says what to do next.
+    @discardableResult
+    package static func reach(
+        _ place: SandboxPlace, in environment: SnapshotEnvironment
+    ) async throws -> any SandboxProvider {
+        do {
+            let provider = try environment.at(place).provider
+            if place != .local { try await provider.check() }
+            return provider
+        } catch {
+            throw SnapshotError.translating(error)
         }
     }
 

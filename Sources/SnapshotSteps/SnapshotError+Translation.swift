@@ -27,7 +27,10 @@ extension SnapshotError {
             SnapshotError(.usage, error.description)
         case .credentials:
             SnapshotError(.credentials, error.description)
-        case .unavailable, .missingTool, .notPermitted, .unimplemented, .incompatible:
+        case .incompatible:
+            // An address that is wrong from the start is refused before anything starts; a page of maintenance passes.
+            SnapshotError(.unavailable, error.description, retryable: true)
+        case .unavailable, .missingTool, .notPermitted, .unimplemented:
             SnapshotError(.unavailable, error.description, retryable: error.isRetryable)
         default:
             SnapshotError(.failed, error.description, retryable: error.isRetryable)

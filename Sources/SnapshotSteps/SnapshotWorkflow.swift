@@ -47,17 +47,17 @@ package struct SnapshotWorkflow: WorkflowDefinition {
         environment: SnapshotEnvironment
     ) async throws -> RegisteredSnapshot {
         for note in sandbox.notes { try await scope.emit(SandboxLabel.noteEvent, note) }
-        try await scope.step("fetch-helper", retry: Self.asking, timeout: .seconds(1200)) { step in
+        try await scope.step("fetch-helper", retry: Self.asking(request), timeout: .seconds(1200)) { step in
             try await FetchHelperStep(
                 environment: environment, request: request, sandbox: sandbox, key: "helper-\(step.idempotencyKey)"
             ).run()
         }
-        let image = try await scope.step("pull", retry: Self.pulling, timeout: .seconds(24 * 3600)) { step in
+        let image = try await scope.step("pull", retry: Self.pulling(request), timeout: .seconds(24 * 3600)) { step in
             try await PullStep(
                 environment: environment, request: request, resolution: resolution, sandbox: sandbox, step: step
             ).run()
         }
-        return try await scope.step("register", retry: Self.asking, timeout: .seconds(2 * 3600)) { _ in
+        return try await scope.step("register", retry: Self.asking(request), timeout: .seconds(2 * 3600)) { _ in
             try await RegisterStep(
                 environment: environment, request: request, sandbox: sandbox, image: image,
                 runID: scope.id.description
@@ -67,10 +67,17 @@ package struct SnapshotWorkflow: WorkflowDefinition {
 
     /// The registry client has retries of its own below this.
     private static let resolving = RetryPolicy.exponential(attempts: 2, base: .seconds(1), cap: .seconds(5))
-    /// For what asks somebody and is over in seconds.
-    private static let asking = RetryPolicy.exponential(attempts: 4, base: .milliseconds(500), cap: .seconds(15))
+    /// For what asks somebody and is over in seconds. An API elsewhere may be replaced meanwhile: ten minutes of attempts.
+    private static func asking(_ request: SnapshotRequest) -> RetryPolicy {
+        request.place == nil
+            ? .exponential(attempts: 4, base: .milliseconds(500), cap: .seconds(15))
+            : .exponential(attempts: 25, base: .milliseconds(500), cap: .seconds(30))
+    }
+
     /// For the pull: the helper has retries of its own below these.
-    private static let pulling = RetryPolicy.exponential(attempts: 4, base: .seconds(1), cap: .seconds(60))
+    private static func pulling(_ request: SnapshotRequest) -> RetryPolicy {
+        .exponential(attempts: request.place == nil ? 4 : 12, base: .seconds(1), cap: .seconds(60))
+    }
 }
 
 /// What is known of a snapshot once it is in the catalog: a step's output, so without the image's config.

@@ -7,24 +7,38 @@ import Synchronization
 /// The providers of places elsewhere, each made once. Tokens are read when they are used and kept nowhere.
 final class RemoteProviders: Sendable {
     private let variables: [String: String]
-    private let token: String?
     private let points: CrashPoints?
-    private let made = Mutex<[SandboxPlace: DepotProvider]>([:])
+    private let state = Mutex(State())
 
-    /// - Parameter token: from the command line.
-    init(variables: [String: String], token: String?, points: CrashPoints?) {
+    private struct State {
+        var made: [SandboxPlace: DepotProvider] = [:]
+        /// The place that this command is about, and the token that the command line gives for it.
+        var named: SandboxPlace?
+        var token: String?
+    }
+
+    init(variables: [String: String], points: CrashPoints?) {
         self.variables = variables
-        self.token = token
         self.points = points
     }
 
+    /// Says which place the command is about; before any provider is made.
+    ///
+    /// - Parameter token: from the command line, for this place and no other.
+    func name(_ place: SandboxPlace, token: String?) {
+        state.withLock { state in
+            state.named = place
+            state.token = token
+        }
+    }
+
     func provider(url: String, organization: String?) throws -> DepotProvider {
-        try made.withLock { made in
+        try state.withLock { state in
             let place = SandboxPlace.api(url: url, organization: organization)
-            if let provider = made[place] { return provider }
+            if let provider = state.made[place] { return provider }
             var configuration = DepotProvider.Configuration(
-                name: isDepot(url) ? "depot" : "api", url: url, token: tokenSource(url),
-                organization: organization)
+                name: isDepot(url) ? "depot" : "api", url: url,
+                token: tokenSource(url, isNamed: state.named == place, given: state.token), organization: organization)
             configuration.tokenSource = "\(tokenVariable(url)) or --token"
             configuration.caFile = nonEmpty(variables["SNAPWF_API_CA_FILE"])
             configuration.proxyEnvironment = variables
@@ -37,28 +51,33 @@ final class RemoteProviders: Sendable {
                 configuration.listingLag = .seconds(lag.seconds)
             }
             let provider = try DepotProvider(configuration)
-            made[place] = provider
+            state.made[place] = provider
             return provider
         }
     }
 
-    /// Depot's token goes to Depot's address only: an `--api` somewhere else never sees it.
-    private func tokenSource(_ url: String) -> (@Sendable () async throws -> String?)? {
-        if let token { return { token } }
-        guard let token = nonEmpty(variables[tokenVariable(url)]) else { return nil }
+    /// Depot's token goes to Depot's address only, the other one to where `--api` went; but over a network in clear text
+    /// only to the place that this command is about.
+    private func tokenSource(
+        _ url: String, isNamed: Bool, given: String?
+    ) -> (@Sendable () async throws -> String?)? {
+        if isNamed, let given { return { given } }
+        let isPrivate = url.hasPrefix("https:") || (try? ServerAddress(url).isOnThisMachine) == true
+        guard isNamed || isPrivate, let token = nonEmpty(variables[tokenVariable(url)]) else { return nil }
         return { token }
     }
 
     private func tokenVariable(_ url: String) -> String { isDepot(url) ? "DEPOT_TOKEN" : "SNAPWF_TOKEN" }
 
     private func isDepot(_ url: String) -> Bool {
-        url == DepotProvider.Configuration.depotURL || url == variables["DEPOT_API_URL"]
+        url == DepotProvider.Configuration.depotURL
+            || nonEmpty(variables["DEPOT_API_URL"]).map { (try? ServerAddress($0).description) == url } ?? false
     }
 
     func shutdown() async {
-        let all = made.withLock { made in
-            defer { made = [:] }
-            return Array(made.values)
+        let all = state.withLock { state in
+            defer { state.made = [:] }
+            return Array(state.made.values)
         }
         for provider in all { await provider.shutdown() }
     }

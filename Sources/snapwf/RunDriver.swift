@@ -44,6 +44,10 @@ struct RunDriver {
     }
 
     func resume(_ id: RunID) async throws {
+        if let place = try await session.engine.run(id)?.place {
+            // Before the run is touched: without the token it would fail, and it is to be gone on with.
+            try await Preflight.reach(place, in: session.environment)
+        }
         let handle = try await session.engine.resume(id, as: session.workflow)
         if let record = try await session.engine.run(id) {
             reporter.begin(run: id.description, image: record.labels["image"] ?? "", platform: nil)
@@ -225,4 +229,11 @@ struct RunFailure: Error {
 
     /// The project's own error, when it was one.
     var snapshotError: SnapshotError? { failure?.decoded(as: SnapshotError.self) }
+}
+
+extension RunRecord {
+    /// Where its sandbox is made; nil for this machine, and for a workflow of another kind.
+    var place: SandboxPlace? {
+        (try? JSONDecoder().decode(SnapshotRequest.self, from: Data(input.utf8)))?.place
+    }
 }

@@ -19,9 +19,7 @@ struct Session {
 
     /// Opens the state, making it at the first use, and sweeps what died or ran out since the last one.
     ///
-    /// - Parameters:
-    ///   - token: for an API, from the command line.
-    ///   - onProgress: called with the helper's progress.
+    /// - Parameter onProgress: called with the helper's progress.
     static func open(
         _ options: GlobalOptions, token: String? = nil,
         onProgress: @escaping @Sendable (PullProgress) -> Void = { _ in }
@@ -48,7 +46,7 @@ struct Session {
             helperPath: Places.helper(variables, executable: executable), variables: variables, logger: logger,
             onProgress: onProgress)
         environment.probe = pass
-        let remote = RemoteProviders(variables: variables, token: token, points: points)
+        let remote = RemoteProviders(variables: variables, points: points)
         environment.providers = { place in
             switch place {
             case .local: provider
@@ -69,6 +67,11 @@ struct Session {
         } catch {
             logger.warning("ended sandboxes could not be swept: \(error)")
         }
+    }
+
+    /// Says which place the command is about, and which token the command line gives for it.
+    func name(_ place: SandboxPlace?, token: String?) {
+        if let place { remote.name(place, token: token) }
     }
 
     /// Closes what is open. Nothing may be under way.

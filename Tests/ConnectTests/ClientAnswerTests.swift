@@ -79,7 +79,7 @@ struct ClientAnswerTests {
             (503, "text/html", .unavailable), (504, "", .unavailable), (404, "application/json", .unimplemented),
         ])
     func foreign(status: Int, type: String, code: ConnectError.Code) async throws {
-        let (result, _) = try await unary(RawAnswer.http(status, type, "<html>hello</html>"))
+        let (result, _) = try await unary(RawAnswer.http(status, type, "<html>hello</html>"), .keep)
         let error = try #require(result.failure)
         #expect(error.code == code)
         #expect(error.isNotConnect)

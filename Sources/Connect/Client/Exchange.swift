@@ -72,7 +72,11 @@ final class Exchange: HTTPClientResponseDelegate, Sendable {
             state.deadline = timer
             return state.end != nil
         }
-        if isOver { timer.cancel() }
+        if isOver {
+            // It failed before it could be cancelled there.
+            timer.cancel()
+            task.cancel()
+        }
         // Also what never reaches the delegate, as that the client is shut down.
         task.futureResult.whenComplete { result in
             switch result {

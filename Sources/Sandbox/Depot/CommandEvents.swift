@@ -58,10 +58,12 @@ struct CommandEvents: Sendable {
         return CommandOutput(exitCode: exitCode, standardOutput: output.bytes, standardError: errors.bytes)
     }
 
-    /// 0…255. Where a server tells a signal as a negative number, 128 + n as in a shell.
+    /// 0…255. Where a server tells a signal as a negative number, 128 + n as in a shell. Whatever it tells that is not 0
+    /// stays a failure.
     static func exitCode(_ code: Int32) -> Int32 {
         if (-127 ... -1).contains(code) { return 128 - code }
-        return code & 0xFF
+        let low = code & 0xFF
+        return low == 0 && code != 0 ? 255 : low
     }
 
     /// One of the two streams of bytes that a command writes.

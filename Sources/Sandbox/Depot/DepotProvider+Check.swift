@@ -31,10 +31,9 @@ extension DepotProvider {
                 SandboxMethods.listSnapshots, request, deadline: configuration.answerPatience)
             return true
         } catch {
-            switch error.code {
-            case .unimplemented, .permissionDenied: return false
-            default: throw cancelled(error) ?? translated(error, "list snapshots")
-            }
+            // A part of the API that is not needed, or has trouble just now, is no reason to refuse the rest.
+            if let cancelled = cancelled(error) { throw cancelled }
+            return false
         }
     }
 }

@@ -31,8 +31,8 @@ extension DepotProvider {
         do {
             // As long as a sandbox can live: such a command has no deadline.
             return try await run(
-                request, limit: nil, deadline: capabilities.maximumTimeToLive ?? .seconds(86_400), in: id,
-                onProgress: onProgress
+                request, limit: nil, deadline: capabilities.maximumTimeToLive ?? .seconds(86_400),
+                silenceLimit: command.silenceLimit, in: id, onProgress: onProgress
             ).exitCode
         } catch let failure as ListenerFailure {
             throw failure.error
@@ -46,16 +46,20 @@ extension DepotProvider {
 
     /// Leaving the stream early ends the connection, and a server ends the command with it.
     private func run(
-        _ request: RunCommandRequest, limit: Int?, deadline: Duration, in id: SandboxID,
-        onProgress: (CommandProgress) async throws -> Void
+        _ request: RunCommandRequest, limit: Int?, deadline: Duration, silenceLimit: Duration? = nil,
+        in id: SandboxID, onProgress: (CommandProgress) async throws -> Void
     ) async throws -> CommandOutput {
-        let output = try await inSandbox(id, "run \(request.cmd)", .command) { [client] in
+        var hasBegun = false
+        let output = try await inSandbox(
+            id, "run \(request.cmd)", .command, mayRepeat: { !hasBegun }
+        ) { [client] in
             try await client.serverStream(
-                SandboxMethods.runCommand, request, deadline: deadline, idle: deadline
+                SandboxMethods.runCommand, request, deadline: deadline, idle: silenceLimit ?? deadline
             ) { stream in
                 var events = CommandEvents(limit: limit)
                 do {
                     while let event = try await stream.next() {
+                        hasBegun = true
                         guard let progress = try events.take(event) else { continue }
                         do { try await onProgress(progress) } catch { throw ListenerFailure(error: error) }
                     }

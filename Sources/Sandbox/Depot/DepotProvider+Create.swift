@@ -35,6 +35,8 @@ extension DepotProvider {
     func awaitRunning(_ id: SandboxID, until limit: Duration? = nil) async throws -> SandboxInfo {
         let end = limit ?? SteadyClock.now() + configuration.startPatience
         var pauses = PollPauses(first: configuration.pollPause)
+        // What lists show late, a look at one may.
+        let absentUntil = SteadyClock.now() + configuration.listingLag
         var absences = 0
         while true {
             var trouble = ""
@@ -48,7 +50,9 @@ extension DepotProvider {
                     }
                 } else {
                     absences += 1
-                    guard absences < Self.mostAbsences else { throw ended(id, "it vanished before it ran") }
+                    guard absences < Self.mostAbsences || SteadyClock.now() < absentUntil else {
+                        throw ended(id, "it vanished before it ran")
+                    }
                 }
             } catch let error as SandboxError {
                 guard error.isRetryable else {

@@ -129,15 +129,20 @@ package final class DepotProvider: SandboxProvider {
     // MARK: Calls in a sandbox
 
     /// Makes a call in a sandbox. One that is refused because the sandbox still starts is made again when it runs.
+    ///
+    /// - Parameter mayRepeat: asked then.
     func inSandbox<Value: Sendable>(
-        _ id: SandboxID, _ what: String, _ call: DepotCall, _ body: () async throws -> Value
+        _ id: SandboxID, _ what: String, _ call: DepotCall, mayRepeat: () -> Bool = { true },
+        _ body: () async throws -> Value
     ) async throws -> Value {
         guard Self.isValid(id) else { throw unknown(id) }
         do {
             return try await body()
         } catch let error as ConnectError where error.code == .failedPrecondition && fileDetail(error) == nil {
             // It may have begun to run since it was refused.
-            guard try await get(id)?.state.isAlive == true else { throw await failure(error, what, call, in: id) }
+            guard mayRepeat(), try await get(id)?.state.isAlive == true else {
+                throw await failure(error, what, call, in: id)
+            }
         } catch {
             throw await failure(error, what, call, in: id)
         }

@@ -87,7 +87,8 @@ package struct DurableCommandRunner: Sendable {
         }
         switch error.code {
         case .notFound, .ended: return .sandboxGone(reason: error.message)
-        case .missingTool, .notPermitted, .credentials, .incompatible, .invalidArgument, .unimplemented: throw error
+        case .missingTool, .notPermitted, .credentials, .invalidArgument, .unimplemented: throw error
+        // The address was right when the run began: a page of maintenance, a proxy's, passes.
         default: return .unknown(error)
         }
     }

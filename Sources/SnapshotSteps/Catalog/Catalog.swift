@@ -60,7 +60,17 @@ package struct Catalog: Sendable {
         state.snapshots + "/" + Self.incomingPrefix + runID + "/" + Self.imageName + ".download"
     }
 
-    /// Whether a registration of this run has taken the image in already, or even finished.
+    /// The snapshot of a result when the catalog has it with the very bytes: read and hashed.
+    func registered(_ result: PullResult) async throws -> Snapshot? {
+        try await onOwnThread {
+            guard let existing = try database.snapshot(key: result.key).map(located),
+                try isIntact(existing.path, result)
+            else { return nil }
+            return existing
+        }
+    }
+
+    /// Whether a registration of this run has taken the image in already.
     func hasIncomingImage(runID: String) -> Bool {
         fileExists(state.snapshots + "/" + Self.incomingPrefix + runID + "/" + Self.imageName)
     }

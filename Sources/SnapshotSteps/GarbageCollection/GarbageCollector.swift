@@ -89,15 +89,37 @@ package struct GarbageCollector: Sendable {
         return places.first { $0.description == name }
     }
 
-    /// Forgets places that hold nothing of ours and that no unfinished run names: nobody has to answer there any more.
+    /// Forgets places at which nothing of ours can be: seen whole and empty, or not seen for longer than any sandbox lives;
+    /// and named by no unfinished run and no open entry of the ledger.
     package func forgetIdle(_ plan: GarbagePlan) async throws {
-        for place in plan.idle {
-            let unfinished = try await engine.runs(
-                RunQuery(
-                    statuses: [.pending, .running, .sleeping, .interrupted],
-                    labels: [Self.placeLabel: place.description], limit: 1))
-            if unfinished.isEmpty { try environment.state.forget(place) }
+        for place in plan.idle where try await isDone(with: place) {
+            // The plan was made before other things were ended; a run may have come and gone meanwhile.
+            let provider = try environment.at(place).provider
+            if try await provider.list().contains(where: { isOurs($0) && $0.state.isAlive }) { continue }
+            try environment.state.forget(place)
         }
+        for unseen in plan.unseen where try await isDone(with: unseen.place) {
+            let last = try await engine.runs(
+                RunQuery(labels: [Self.placeLabel: unseen.place.description], limit: 1)
+            ).first
+            let idle = last.map { millisecondsNow() - milliseconds($0.updatedAt) } ?? .max
+            if idle > Self.longestLife { try environment.state.forget(unseen.place) }
+        }
+    }
+
+    /// In milliseconds: a day, which is the longest time to live of the API, and one more.
+    private static let longestLife: Int64 = 2 * 86_400_000
+
+    private func isDone(with place: SandboxPlace) async throws -> Bool {
+        let unfinished = try await engine.runs(
+            RunQuery(
+                statuses: [.pending, .running, .sleeping, .interrupted],
+                labels: [Self.placeLabel: place.description], limit: 1))
+        guard unfinished.isEmpty else { return false }
+        for entry in try await engine.resources(states: [.intended, .held, .releasing]) {
+            if try await self.place(of: entry.runID) == place { return false }
+        }
+        return true
     }
 
     /// Removes what a plan names, each after a second look.

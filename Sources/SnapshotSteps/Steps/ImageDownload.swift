@@ -17,6 +17,10 @@ struct ImageDownload {
 
     /// How many bytes are gathered before they are written.
     private static let pieceSize = 1 << 20
+    /// How often in a row a connection may end without a byte.
+    private static let mostFailures = 8
+    /// After this without a byte a connection counts as dead.
+    private static let silenceLimit = Duration.seconds(120)
 
     func run() async throws {
         let destination = destination
@@ -25,7 +29,7 @@ struct ImageDownload {
             try makeDirectories(parentDirectory(of: destination), mode: 0o700)
             return try ImageFile(destination, atMost: size)
         }
-        if file.arrived < size { try await receive(into: file) }
+        try await receiveAll(into: file)
         try await onOwnThread { try file.finish() }
         guard file.arrived == size else {
             try await onOwnThread { try file.remove() }
@@ -36,9 +40,25 @@ struct ImageDownload {
         }
     }
 
+    /// Goes on after whatever passes, as long as bytes come or the connection was not lost too often in a row.
+    private func receiveAll(into file: ImageFile) async throws {
+        var failures = 0
+        while file.arrived < size {
+            let before = file.arrived
+            do {
+                return try await receive(into: file)
+            } catch let error as SandboxError where error.isRetryable {
+                failures = file.arrived > before ? 0 : failures + 1
+                guard failures < Self.mostFailures else { throw error }
+                try await Task.sleep(for: .seconds(min(1 << failures, 15)))
+            }
+        }
+    }
+
     private func receive(into file: ImageFile) async throws {
         // tail(1) counts from 1.
-        let command = StreamedCommand(["tail", "-c", "+\(file.arrived + 1)", SandboxPaths.image])
+        var command = StreamedCommand(["tail", "-c", "+\(file.arrived + 1)", SandboxPaths.image])
+        command.silenceLimit = Self.silenceLimit
         var piece: [UInt8] = []
         var complaint: [UInt8] = []
         let exitCode = try await provider.stream(command, in: sandbox) { progress in

@@ -117,7 +117,9 @@ struct PullStep {
         return variables
     }
 
+    /// This host's; what is elsewhere has another way out, and is not told a proxy's password.
     private var proxyVariables: [String: String] {
+        guard environment.provider.capabilities.hostInputs else { return [:] }
         let names: Set<String> = ["http_proxy", "https_proxy", "no_proxy", "all_proxy"]
         return environment.variables.filter { names.contains($0.key.lowercased()) }
     }

@@ -26,6 +26,11 @@ struct RegisterStep {
 
     private func inCatalog(_ result: PullResult) async throws -> RegisteredSnapshot {
         let file: String
+        if !environment.provider.capabilities.hostFiles, let existing = try await environment.catalog.registered(result)
+        {
+            try await environment.catalog.discardIncoming(runID: runID)
+            return RegisteredSnapshot(existing, warnings: result.warnings)
+        }
         if let path = environment.provider.hostPath(of: SandboxPaths.image, in: sandbox.id) {
             file = path
         } else {

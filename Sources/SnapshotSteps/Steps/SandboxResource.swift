@@ -36,7 +36,11 @@ struct SandboxResource: DurableResource {
     private var provider: any SandboxProvider { environment.provider }
 
     var limits: ResourceLimits {
-        ResourceLimits(createRetry: .exponential(attempts: 4, base: .milliseconds(500), cap: .seconds(15)))
+        // As the steps' own: an API elsewhere may be replaced meanwhile.
+        ResourceLimits(
+            createRetry: request.place == nil
+                ? .exponential(attempts: 4, base: .milliseconds(500), cap: .seconds(15))
+                : .exponential(attempts: 25, base: .milliseconds(500), cap: .seconds(30)))
     }
 
     /// Called only where a creation is in doubt, so a provider whose lists lag is asked for as long as they do; but at

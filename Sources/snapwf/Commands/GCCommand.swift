@@ -27,9 +27,11 @@ struct GCCommand: AsyncParsableCommand {
     func run() async throws {
         let reporter = RunReporter(options: options, progress: .plain)
         try await reporter.reportingErrors {
-            let session = try await Session.open(options, token: places.token)
+            let session = try await Session.open(options)
+            let named = try places.place(session.environment.variables)
+            session.name(named, token: places.token)
             let collector = GarbageCollector(
-                environment: session.environment, engine: session.engine, places: try wantedPlaces(session),
+                environment: session.environment, engine: session.engine, places: try places(of: session, and: named),
                 grace: .seconds(grace.seconds))
             let plan = try await collector.plan()
             if dryRun {
@@ -51,9 +53,8 @@ struct GCCommand: AsyncParsableCommand {
 
     /// Every place where this installation ever made a sandbox, and the one that the flags name.
     @MainActor
-    private func wantedPlaces(_ session: Session) throws -> [SandboxPlace] {
+    private func places(of session: Session, and named: SandboxPlace) throws -> [SandboxPlace] {
         let known = try session.state.places()
-        let named = try places.place(session.environment.variables)
         return known.contains(named) ? known : known + [named]
     }
 

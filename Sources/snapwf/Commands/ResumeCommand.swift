@@ -37,8 +37,9 @@ struct ResumeCommand: AsyncParsableCommand {
         let reporter = RunReporter(options: options, progress: progress)
         try await reporter.reportingErrors {
             if plan { return try await showPlan() }
-            let session = try await Session.open(options, token: token, onProgress: { reporter.show($0) })
+            let session = try await Session.open(options, onProgress: { reporter.show($0) })
             let record = try await session.engine.findRun(self.run)
+            session.name(record.place, token: token)
             let driver = RunDriver(session: session, reporter: reporter)
             if record.status.isFinished {
                 reporter.note("run \(record.id) has ended already: it \(record.status.rawValue)")

@@ -92,7 +92,8 @@ struct RunCommand: AsyncParsableCommand {
         let reporter = RunReporter(options: options, progress: progress)
         try await reporter.reportingErrors {
             let request = try request()
-            let session = try await Session.open(options, token: places.token, onProgress: { reporter.show($0) })
+            let session = try await Session.open(options, onProgress: { reporter.show($0) })
+            session.name(request.place, token: places.token)
             let driver = RunDriver(session: session, reporter: reporter)
             try await driver.run(request, label: requestLabel(request))
         }

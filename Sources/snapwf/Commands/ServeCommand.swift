@@ -2,6 +2,7 @@ import ArgumentParser
 import Connect
 import Files
 import FoundationEssentials
+import Glibc
 import Logging
 import Sandbox
 import SandboxServer
@@ -95,7 +96,10 @@ struct ServeCommand: AsyncParsableCommand {
                 }
             },
             until: {
-                for await _ in signals { return }
+                var iterator = signals.makeAsyncIterator()
+                _ = await iterator.next()
+                // A second one does not wait for calls that do not end.
+                Task { if await iterator.next() != nil { _exit(130) } }
             })
         if !options.quiet { Terminal.standardError.write("snapwf: stopped; sandboxes go on\n") }
     }
