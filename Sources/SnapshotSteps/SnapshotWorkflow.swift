@@ -49,7 +49,7 @@ package struct SnapshotWorkflow: WorkflowDefinition {
         for note in sandbox.notes { try await scope.emit(SandboxLabel.noteEvent, note) }
         try await scope.step("fetch-helper", retry: Self.asking(request), timeout: .seconds(1200)) { step in
             try await FetchHelperStep(
-                environment: environment, request: request, sandbox: sandbox, key: "helper-\(step.idempotencyKey)"
+                environment: environment, request: request, sandbox: sandbox, step: step
             ).run()
         }
         let image = try await scope.step("pull", retry: Self.pulling(request), timeout: .seconds(24 * 3600)) { step in

@@ -186,6 +186,7 @@ extension EndToEnd {
                 (["127.0.0.1:9/x", "--api", serve.address, "--register", "api", "-o", "/tmp/x"], "--output"),
                 (["oci:\(layout):latest", "--token", "t"], "--token"),
                 (["oci:\(layout):latest", "--snapshot-binary-url", "ftp://x"], "--snapshot-binary-url"),
+                (["oci:\(layout):latest", "--snapshot-binary-url", "http://x/y?z"], "release document"),
             ] {
                 let run = try await Child(
                     Programs.snapwf, ["run"] + arguments, environment: ["SNAPWF_HOME": installation.home]
@@ -209,20 +210,48 @@ extension EndToEnd {
                     "run", registry.reference, "--force", "--api", peer.url, "--snapshot-binary-url",
                     files.url + file, "--json")
             }
-            for file in ["snapshot", "snapshot#sha256=\(files.checksum)", "snapshot.tar.gz", "release.json"] {
+            let pinned = "snapshot#sha256=\(files.checksum)"
+            for file in ["snapshot", pinned, "snapshot.tar.gz", "release.json", "signed.json"] {
                 let finished = try await run(file)
                 #expect(finished.status == 0, "\(file): \(finished.everything)")
             }
             for (file, saying) in [
                 ("snapshot#sha256=" + String(repeating: "0", count: 64), "SHA-256"),
                 ("empty.tar.gz", "holds no file named snapshot"), ("broken.json", "not today"),
-                ("page.html", "neither"),
+                ("page.html", "neither"), ("wrong.json", "SHA-256"), ("endless.json", "document to release document"),
+                // The checksum is the helper's, not the archive's that the document leads to.
+                ("signed.json#sha256=\(files.checksum)", "/signed.json says"),
             ] {
                 let finished = try await run(file)
                 #expect(finished.status == 1 && finished.everything.contains(saying), "\(file): \(finished.everything)")
+                #expect(!finished.everything.contains("sesame"))
             }
-            let missing = try await run("nowhere")
-            #expect(missing.status == 6 && missing.everything.contains("nowhere"), "\(missing.everything)")
+            for file in ["nowhere", "lost.json"] {
+                let before = files.requests(for: "nowhere")
+                let missing = try await run(file)
+                #expect(missing.status == 6 && missing.everything.contains("nowhere"), "\(missing.everything)")
+                #expect(!missing.everything.contains("sesame"))
+                #expect(files.requests(for: "nowhere") - before == 4, "each attempt of the step downloads anew")
+            }
+            #expect(try peer.control().living == 0)
+            #expect(try await Child("/bin/grep", ["-rlF", "sesame", installation.home]).wait().status == 1)
+        }
+
+        @Test("killed while the sandbox fetches the helper, a run goes on with the downloads that were started")
+        func killedWhileFetchingHelper() async throws {
+            let registry = try await SlowRegistry(layout: try await Images.shared.smallLayout(), holding: false)
+            let files = try await FileServer()
+            try await files.put(helper: Programs.snapshot)
+            let installation = try Installation(environment: Self.organization)
+            let peer = try Peer()
+            defer { peer.stop() }
+            let killed = try await installation.snapwf(
+                "run", registry.reference, "--api", peer.url, "--snapshot-binary-url", files.url + "release.json",
+                environment: ["SNAPWF_TEST_CRASH_AT": "fetch-helper:start.after"])
+            #expect(killed.status == 128 + SIGKILL, "\(killed.everything)")
+            let resumed = try await installation.snapwf("resume", "@last")
+            #expect(resumed.status == 0, "\(resumed.everything)")
+            #expect(files.requests(for: "release.json") == 1 && files.requests(for: "snapshot.tar.gz") == 1)
             #expect(try peer.control().living == 0)
         }
 

@@ -2,14 +2,14 @@ import Files
 import Glibc
 import HelperInterface
 import Sandbox
+import Workflow
 
 /// Brings the helper into the sandbox. A right one that is there already is left alone.
 struct FetchHelperStep {
     let environment: SnapshotEnvironment
     let request: SnapshotRequest
     let sandbox: SandboxHandle
-    /// What tells the commands of this step from others.
-    let key: String
+    let step: StepContext
 
     func run() async throws {
         try await translatingErrors {
@@ -27,7 +27,7 @@ struct FetchHelperStep {
         if try await environment.provider.run(["test", "-x", SandboxPaths.helper], in: sandbox.id).exitCode == 0 {
             return
         }
-        try await HelperDownload(environment: environment, sandbox: sandbox, address: address, key: key).run()
+        try await HelperDownload(environment: environment, sandbox: sandbox, address: address, step: step).run()
         environment.probe("fetch-helper:write.after")
     }
 

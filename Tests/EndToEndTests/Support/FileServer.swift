@@ -32,11 +32,24 @@ final class FileServer: Sendable {
         try? FileManager.default.removeItem(atPath: directory)
     }
 
+    /// How often a file was asked for, with or without a query.
+    func requests(for file: String) -> Int {
+        let said = (try? String(contentsOfFile: directory + "/log", encoding: .utf8)) ?? ""
+        return said.split(separator: "\n").count {
+            $0.contains("\"GET /\(file) ") || $0.contains("\"GET /\(file)?")
+        }
+    }
+
     func put(helper: String) async throws {
         let script = #"""
             cd "$0" && cp "$1" snapshot && sha256sum snapshot > checksum
             mkdir -p release/lib && cp snapshot release/ && tar -czf snapshot.tar.gz release
             printf '{"ok":true,"url":"%ssnapshot.tar.gz"}' "$2" > release.json
+            archive=$(sha256sum < snapshot.tar.gz)
+            printf '{"ok":true,"url":"%ssnapshot.tar.gz?signature=sesame#sha256=%s"}' "$2" "${archive%% *}" > signed.json
+            printf '{"ok":true,"url":"%ssnapshot.tar.gz#sha256=%064d"}' "$2" 0 > wrong.json
+            printf '{"ok":true,"url":"%snowhere?signature=sesame"}' "$2" > lost.json
+            printf '{"ok":true,"url":"%sendless.json"}' "$2" > endless.json
             printf '{"ok":false,"error":"not today"}' > broken.json
             tar -czf empty.tar.gz checksum
             echo '<html>' > page.html
