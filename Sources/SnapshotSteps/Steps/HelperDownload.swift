@@ -77,7 +77,7 @@ struct HelperDownload {
             let reason = last.map { ": " + HelperAddress.withoutQueries(String($0)) } ?? ""
             throw SnapshotError(
                 .unavailable, "the sandbox could not fetch the helper from \(address) (exit code \(code))\(reason)",
-                retryable: true)
+                retryable: !Self.refusals.contains(code))
         case .lost(let reason):
             throw SnapshotError(.helperDied, "the download of the helper vanished (\(reason))", retryable: true)
         case .sandboxGone(let reason):
@@ -116,6 +116,8 @@ struct HelperDownload {
         }
     }
 
+    /// The server answers, and has no such thing: curl's and wget's exit codes, after their own repetitions.
+    private static let refusals: Set<Int32> = [22, 8]
     private static let noClient: Int32 = 91
     static let isDocument: Int32 = 92
     static let wrongChecksum: Int32 = 93
