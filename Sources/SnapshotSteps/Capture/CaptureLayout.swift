@@ -8,6 +8,8 @@ import Sandbox
 /// An OCI image layout of one layer: a sandbox's work directory as tar(1) in the sandbox packs it.
 struct CaptureLayout: Sendable {
     let directory: String
+    /// The capture's id. It stands in the image config, so that no two captures are one image, however equal the files.
+    let capture: String
 
     private var blobs: String { directory + "/blobs/sha256" }
     private var index: String { directory + "/index.json" }
@@ -18,17 +20,26 @@ struct CaptureLayout: Sendable {
     /// How many bytes are gathered before they are written.
     private static let pieceSize = 1 << 20
 
-    /// GNU's tar keeps attributes; busybox's knows of none. What durable commands left is not the sandbox's own.
+    /// What the file system keeps free: the conversion, and everybody else, need room too.
+    private static let reserve: UInt64 = 1 << 30
+
+    /// What the script ends with when a file changed while GNU's tar read it; no tar has this exit code.
+    private static let changed: Int32 = 77
+
+    /// GNU's tar keeps attributes and holes; busybox's knows of none. What durable commands left is not the sandbox's
+    /// own. To GNU's tar the exit code 1 means that a file changed, to busybox's that anything at all failed.
     private static let script = """
         cd /work || exit 2
         set -- --exclude=./.commands --numeric-owner -cf - .
-        if tar --version 2> /dev/null | grep -q GNU; then
-            set -- --xattrs --xattrs-include='*' --acls --ignore-failed-read "$@"
-        fi
-        exec tar "$@"
+        tar --version 2> /dev/null | grep -q GNU || exec tar "$@"
+        tar --sparse --xattrs --xattrs-include='*' --acls --ignore-failed-read "$@"
+        code=$?
+        test $code -ne 1 || exit \(changed)
+        exit $code
         """
 
-    /// - Throws: what the provider throws, `FileError` here, or `failed` with tar's own words.
+    /// - Throws: what the provider throws, `FileError` here, `diskFull` before the file system is, or `failed` with
+    ///   tar's own words.
     func pack(_ sandbox: SandboxID, _ provider: any SandboxProvider) async throws {
         let layer = directory + "/layer.tar"
         let (blobs, directory) = (blobs, directory)
@@ -47,21 +58,21 @@ struct CaptureLayout: Sendable {
                 guard piece.count >= Self.pieceSize else { return }
                 let full = piece
                 piece = []
-                try await onOwnThread { try append(full, to: layer) }
+                try await onOwnThread { try Self.append(full, to: layer) }
             }
         }
         let rest = piece
-        try await onOwnThread { try append(rest, to: layer) }
-        // 1: a file changed while it was read, which is what a running sandbox's files do.
-        guard exitCode == 0 || exitCode == 1 else {
+        try await onOwnThread { try Self.append(rest, to: layer) }
+        // That a file changes while it is read is what a running sandbox's files do.
+        guard exitCode == 0 || exitCode == Self.changed else {
             throw SnapshotError(
                 .failed,
                 "tar in the sandbox failed (exit code \(exitCode)): "
                     + String(decoding: complaint, as: UTF8.self).split(separator: "\n").joined(separator: "; "))
         }
         try await onOwnThread {
-            try describe(layer)
             try replaceFile(directory + "/oci-layout", Array(#"{"imageLayoutVersion":"1.0.0"}"#.utf8), mode: 0o600)
+            try describe(layer)
         }
     }
 
@@ -77,6 +88,22 @@ struct CaptureLayout: Sendable {
 
     func remove() throws {
         if fileExists(directory) { try removeTree(directory) }
+    }
+
+    private static func append(_ bytes: [UInt8], to path: String) throws {
+        let file = try OpenFile(path, O_WRONLY | O_APPEND | O_CLOEXEC)
+        var info = statvfs()
+        try retryingInterrupts("ask for the free space of \(path)") { fstatvfs(file.descriptor, &info) }
+        let (free, overflow) = UInt64(info.f_bavail).multipliedReportingOverflow(by: UInt64(info.f_frsize))
+        guard overflow || free >= reserve + UInt64(bytes.count) else {
+            throw SnapshotError(
+                .diskFull,
+                """
+                the sandbox's files do not fit: less than 1 GiB is left free below \(parentDirectory(of: path)). \
+                Free some, or use another disk: SNAPWF_HOME=/path snapwf serve
+                """)
+        }
+        try file.write(bytes)
     }
 
     // MARK: - The documents (https://github.com/opencontainers/image-spec, manifest.md and image-layout.md)
@@ -104,8 +131,12 @@ struct CaptureLayout: Sendable {
             var type = "layers"
             var diff_ids: [String]
         }
+        struct Execution: Codable {
+            var Labels: [String: String]
+        }
         var architecture: String
         var os: String
+        var config: Execution
         var rootfs: RootFS
     }
 
@@ -114,7 +145,8 @@ struct CaptureLayout: Sendable {
         let platform = Platform.host
         let config = try store(
             Config(
-                architecture: platform.architecture, os: platform.os, rootfs: .init(diff_ids: [packed.digest])),
+                architecture: platform.architecture, os: platform.os,
+                config: .init(Labels: ["snapwf.capture": capture]), rootfs: .init(diff_ids: [packed.digest])),
             as: "application/vnd.oci.image.config.v1+json")
         let manifest = Manifest(config: config, layers: [packed])
         let stored = try store(manifest, as: manifest.mediaType)
@@ -127,9 +159,11 @@ struct CaptureLayout: Sendable {
         return try adopt(file, as: mediaType)
     }
 
-    /// Moves a file to where its digest says.
+    /// Moves a file, with its bytes durable, to where its digest says.
     private func adopt(_ file: String, as mediaType: String) throws -> Descriptor {
-        let (hex, size) = try sha256(of: OpenFile(file, O_RDONLY))
+        let opened = try OpenFile(file, O_RDONLY)
+        try opened.sync()
+        let (hex, size) = try sha256(of: opened)
         try renameDurably(file, to: "\(blobs)/\(hex)")
         return Descriptor(mediaType: mediaType, digest: "sha256:\(hex)", size: size)
     }
@@ -139,8 +173,4 @@ struct CaptureLayout: Sendable {
         encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
         return Array(try encoder.encode(document))
     }
-}
-
-private func append(_ bytes: [UInt8], to path: String) throws(FileError) {
-    try OpenFile(path, O_WRONLY | O_APPEND | O_CLOEXEC).write(bytes)
 }

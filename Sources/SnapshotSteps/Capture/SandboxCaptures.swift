@@ -6,34 +6,37 @@ import OCI
 package import Sandbox
 package import Workflow
 
-/// A sandbox's work directory on its way into the catalog, or there.
-package struct SandboxCapture: Hashable, Sendable {
-    package enum State: Hashable, Sendable {
-        case capturing
-        case ready(size: UInt64)
-        case failed(reason: String)
-    }
-
-    package let id: String
-    package let source: SandboxID
-    package let name: String?
-    package let createdAt: UnixTime
-    package var state: State
-}
-
 /// Captures the work directories of this machine's sandboxes as snapshots of the catalog.
 ///
 /// A capture packs the directory as an image of one layer, and the rest is an ordinary run of the snapshot workflow over
 /// that image. So what holds of runs holds of it: killed in the run, it goes on after ``resume()``; killed before, while
-/// it packs, it has failed, since the directory may have changed.
+/// it packs, it has failed, since the directory may have changed. How it ended is noted in its own directory, which
+/// outlives the run's record; the packed image is removed then.
 package actor SandboxCaptures {
     private let environment: SnapshotEnvironment
     private let engine: Engine
     /// Captures that this process works on.
-    private var active: [String: Task<Void, Never>] = [:]
+    private var active: [String: Work] = [:]
+    /// Captures that are to be removed: nothing is noted of them any more.
+    private var removing: Set<String> = []
+    /// How many captures pack or convert now.
+    private var working = 0
+    private var waiting: [(id: String, turn: CheckedContinuation<Void, any Error>)] = []
 
+    /// How many captures may pack or convert at a time; each needs the sandbox's size on disk.
+    private static let atOnce = 2
+    /// How long a capture may take to end once it is given up.
+    private static let patience = Duration.seconds(60)
     /// The label of a run that names its capture.
     private static let label = "capture"
+    private static let stopped = "the server was stopped while it read the sandbox; capture it again"
+
+    private struct Work {
+        /// Nobody else works on the capture; `nil` until its directory is made.
+        var lock: CaptureLock?
+        /// `nil` until its record is on disk.
+        var task: Task<Void, Never>?
+    }
 
     private struct Record: Codable {
         var source: SandboxID
@@ -41,73 +44,113 @@ package actor SandboxCaptures {
         var createdAt: UnixTime
     }
 
+    /// How a capture succeeded.
+    private struct Outcome: Codable {
+        var run: String
+        var key: String
+        var size: UInt64
+    }
+
+    /// What is on disk of a capture.
+    private struct Documents: Sendable {
+        var record: Record?
+        var outcome: Outcome?
+        var failure: String?
+
+        init(_ directory: String) throws {
+            let limit = 64 << 10
+            record = try readFile(directory + "/capture.json", limit: limit)
+                .map { try JSONDecoder().decode(Record.self, from: Data($0)) }
+            outcome = try readFile(directory + "/result.json", limit: limit)
+                .map { try JSONDecoder().decode(Outcome.self, from: Data($0)) }
+            failure = try readFile(directory + "/failure", limit: limit).map { String(decoding: $0, as: UTF8.self) }
+        }
+    }
+
     package init(environment: SnapshotEnvironment, engine: Engine) {
         self.environment = environment
         self.engine = engine
     }
 
-    /// Goes on with what a process that died left behind.
+    /// Goes on with what a process that died left behind, and removes what nobody will go on with.
     package func resume() async throws {
         for id in try await ids() {
-            let layout = layout(id)
-            if let run = try await run(of: id) {
-                if run.status == .interrupted || run.status == .pending { convert(id) }
-            } else if await onOwnThread({ layout.isWhole }) {
-                convert(id)
+            do {
+                try await resume(id)
+            } catch {
+                environment.logger.warning("capture \(id) could not be gone on with: \(error)")
             }
+        }
+    }
+
+    private func resume(_ id: String) async throws {
+        let (directory, layout) = (directory(id), layout(id))
+        // Another server over this state directory works on it.
+        guard let lock = try await onOwnThread({ try CaptureLock.take(directory) }) else { return }
+        let documents = try await onOwnThread { try Documents(directory) }
+        if documents.record == nil {
+            // Whoever asked for it was never told of it.
+            try await onOwnThread { try removeTree(directory) }
+        } else if documents.outcome != nil || documents.failure != nil {
+            try await onOwnThread { try layout.remove() }
+        } else {
+            active[id] = Work(lock: lock, task: nil)
+            work(on: id) { _ in }
         }
     }
 
     /// Gives up what is packed, and leaves what is converted to a later ``resume()``; the engine is to be interrupted.
     package func stop() async {
-        let tasks = Array(active.values)
+        let tasks = active.values.compactMap(\.task)
         for task in tasks { task.cancel() }
         for task in tasks { await task.value }
     }
 
+    /// - Returns: the capture, whose record is durable. It waits for its turn where others are under way.
     package func begin(_ sandbox: SandboxInfo, name: String?) async throws -> SandboxCapture {
         let id = "cap-" + (0..<16).map { _ in String(UInt8.random(in: 0..<16), radix: 16) }.joined()
         let record = Record(source: sandbox.id, name: name, createdAt: .now())
         let directory = directory(id)
-        try await onOwnThread {
-            try makeDirectories(directory, mode: 0o700)
-            try replaceFile(directory + "/capture.json", Array(try JSONEncoder().encode(record)), mode: 0o600)
-        }
-        let layout = layout(id)
-        let provider = environment.provider
-        active[id] = Task {
-            do {
-                try await layout.pack(sandbox.id, provider)
-                try await execute(id)
-            } catch {
-                await fail(id, error)
+        // Before anybody can see the record: a capture that nobody works on has failed.
+        active[id] = Work()
+        do {
+            active[id]?.lock = try await onOwnThread {
+                try makeDirectories(directory, mode: 0o700)
+                let lock = try CaptureLock.take(directory)
+                try replaceFile(directory + "/capture.json", Array(try JSONEncoder().encode(record)), mode: 0o600)
+                return lock
             }
+        } catch {
             active[id] = nil
+            throw error
         }
+        let provider = environment.provider
+        work(on: id) { layout in try await layout.pack(sandbox.id, provider) }
         return SandboxCapture(
-            id: id, source: record.source, name: name, createdAt: record.createdAt, state: .capturing)
+            id: id, source: record.source, name: record.name, createdAt: record.createdAt, state: .capturing)
     }
 
     /// `nil` when there is no such capture.
     package func capture(_ id: String) async throws -> SandboxCapture? {
         guard try await ids().contains(id) else { return nil }
         let directory = directory(id)
-        let (document, failure) = try await onOwnThread {
-            (
-                try readFile(directory + "/capture.json", limit: 64 << 10),
-                try readFile(directory + "/failure", limit: 64 << 10)
-            )
-        }
+        // Before the documents: what has ended by now has noted how.
+        let isActive = active[id] != nil
+        let documents = try await onOwnThread { try Documents(directory) }
         // Its directory was made and its record was not: whoever asked for it was never told of it.
-        guard let document else { return nil }
-        let record = try JSONDecoder().decode(Record.self, from: Data(document))
-        var state = SandboxCapture.State.capturing
-        if let failure {
-            state = .failed(reason: String(decoding: failure, as: UTF8.self))
+        guard let record = documents.record else { return nil }
+        let state: SandboxCapture.State
+        if let outcome = documents.outcome {
+            state = .ready(size: outcome.size)
+        } else if let failure = documents.failure {
+            state = .failed(reason: failure)
+        } else if isActive {
+            state = .capturing
         } else if let run = try await run(of: id) {
             state = Self.state(of: run)
-        } else if active[id] == nil {
-            state = .failed(reason: "the server was stopped while it read the sandbox; capture it again")
+        } else {
+            let isElsewhere = try await onOwnThread { try CaptureLock.take(directory) == nil }
+            state = isElsewhere ? .capturing : .failed(reason: Self.stopped)
         }
         return SandboxCapture(
             id: id, source: record.source, name: record.name, createdAt: record.createdAt, state: state)
@@ -121,27 +164,81 @@ package actor SandboxCaptures {
         return all
     }
 
-    /// Removes a capture and its snapshot; one that is under way is given up.
+    /// Removes a capture and its snapshot; one that is under way is given up, and its run cancelled.
+    ///
+    /// Once begun this goes to its end whether or not its task is cancelled. After a crash the capture is still there,
+    /// and may be removed again.
     ///
     /// - Returns: whether there was one.
+    /// - Throws: `unavailable` when it did not end in time; it is given up all the same, and can be removed later.
     package func remove(_ id: String) async throws -> Bool {
         guard try await ids().contains(id) else { return false }
-        active[id]?.cancel()
-        await active[id]?.value
-        if let run = try await run(of: id) {
-            try await environment.catalog.remove(madeBy: run.id.description)
-        }
-        let directory = directory(id)
-        try await onOwnThread { try removeTree(directory) }
+        try await Task { try await discard(id) }.value
         return true
     }
 
-    // MARK: -
+    private func discard(_ id: String) async throws {
+        removing.insert(id)
+        try await giveUp(id)
+        let directory = directory(id)
+        // A second removal at the same time may have been faster.
+        guard try await ids().contains(id) else { return }
+        if let outcome = try await onOwnThread({ try Documents(directory).outcome }) {
+            // By its key too: it is this capture's alone, whichever run made the row.
+            try await environment.catalog.remove(madeBy: outcome.run, key: outcome.key)
+        }
+        if let run = try await run(of: id) {
+            try await environment.catalog.remove(madeBy: run.id.description)
+        }
+        try await onOwnThread { try removeTree(directory) }
+        removing.remove(id)
+    }
 
-    private func convert(_ id: String) {
-        active[id] = Task {
+    /// Ends what is under way of a capture and waits, within a bound, until it is over.
+    private func giveUp(_ id: String) async throws {
+        let end = ContinuousClock.now + Self.patience
+        let directory = directory(id)
+        while true {
+            active[id]?.task?.cancel()
+            let run = try await run(of: id)
+            if let run, !run.status.isFinished { try await cancel(run, isOurs: active[id] != nil) }
+            if active[id] == nil, run?.status.isFinished ?? true {
+                let isFree = try await onOwnThread { try !fileExists(directory) || CaptureLock.take(directory) != nil }
+                if isFree { return }
+            }
+            guard ContinuousClock.now < end else {
+                throw SnapshotError(
+                    .unavailable, "capture \(id) was given up and has not ended yet; delete it again", retryable: true)
+            }
+            try await Task.sleep(for: .milliseconds(50))
+        }
+    }
+
+    private func cancel(_ run: RunRecord, isOurs: Bool) async throws {
+        do {
+            if run.cancelRequestedAt == nil { try await engine.cancel(run.id) }
+            // Nobody holds it: whoever resumes it carries the cancellation out.
+            if !isOurs, run.status == .interrupted || run.status == .pending {
+                _ = try await engine.resume(run.id, as: SnapshotWorkflow(environment: environment))
+            }
+        } catch let error as WorkflowError {
+            switch error.code {
+            case .alreadyFinished, .runHeld: break
+            default: throw error
+            }
+        }
+    }
+
+    // MARK: - Work
+
+    /// Prepares a capture's image, runs the workflow over it, and notes how that ended.
+    private func work(on id: String, _ prepare: @escaping @Sendable (CaptureLayout) async throws -> Void) {
+        active[id]?.task = Task {
             do {
-                try await execute(id)
+                try await takeTurn(id)
+                defer { giveTurn() }
+                try await prepare(layout(id))
+                await settle(id, try await execute(id))
             } catch {
                 await fail(id, error)
             }
@@ -149,33 +246,110 @@ package actor SandboxCaptures {
         }
     }
 
-    /// Runs the workflow over the packed image, or goes on with it.
-    private func execute(_ id: String) async throws {
-        let workflow = SnapshotWorkflow(environment: environment)
-        let handle: RunHandle<SnapshotResult>
-        if let run = try await run(of: id) {
-            handle = try await engine.resume(run.id, as: workflow)
-        } else {
-            let layout = layout(id)
-            let image = try await onOwnThread { try layout.reference() }
-            handle = try await engine.start(
-                workflow, input: SnapshotRequest(image: try ImageReference(parsing: image), platform: .host),
-                dedupKey: "capture-\(id)", labels: [Self.label: id, "image": image])
+    /// - Throws: `CancellationError` when the task was cancelled before its turn came.
+    private func takeTurn(_ id: String) async throws {
+        try Task.checkCancellation()
+        guard working >= Self.atOnce else {
+            working += 1
+            return
         }
-        _ = try await handle.result()
-        let layout = layout(id)
-        try await onOwnThread { try layout.remove() }
+        try await withTaskCancellationHandler {
+            try await withCheckedThrowingContinuation { (turn: CheckedContinuation<Void, any Error>) in
+                if Task.isCancelled {
+                    turn.resume(throwing: CancellationError())
+                } else {
+                    waiting.append((id, turn))
+                }
+            }
+        } onCancel: {
+            Task { await leaveLine(id) }
+        }
     }
 
-    /// Notes why; a capture whose run was only interrupted goes on later.
-    private func fail(_ id: String, _ error: any Error) async {
-        if error is CancellationError { return }
-        if let error = error as? WorkflowError, error.code == .interrupted { return }
-        let directory = directory(id)
+    private func leaveLine(_ id: String) {
+        guard let place = waiting.firstIndex(where: { $0.id == id }) else { return }
+        waiting.remove(at: place).turn.resume(throwing: CancellationError())
+    }
+
+    /// Hands the turn on, if anybody waits for one.
+    private func giveTurn() {
+        if waiting.isEmpty {
+            working -= 1
+        } else {
+            waiting.removeFirst().turn.resume()
+        }
+    }
+
+    /// Runs the workflow over the packed image, or goes on with it, or finds out how it ended.
+    private func execute(_ id: String) async throws -> Outcome {
+        let workflow = SnapshotWorkflow(environment: environment)
+        while true {
+            try Task.checkCancellation()
+            let run = try await run(of: id)
+            let handle: RunHandle<SnapshotResult>
+            switch run?.status {
+            case .succeeded?:
+                guard let run, let outcome = Self.outcome(of: run) else {
+                    throw SnapshotError(.failed, "its result cannot be read")
+                }
+                return outcome
+            case .failed?, .cancelled?:
+                throw SnapshotError(.failed, run?.failure?.message ?? "the run was cancelled")
+            case .running?, .sleeping?:
+                // Another process executes it.
+                try await Task.sleep(for: .seconds(1))
+                continue
+            case .pending?, .interrupted?:
+                guard let run else { continue }
+                handle = try await engine.resume(run.id, as: workflow)
+            case nil:
+                handle = try await start(id, workflow)
+            }
+            let result = try await handle.result()
+            return Outcome(run: handle.id.description, key: result.key, size: result.size)
+        }
+    }
+
+    private func start(_ id: String, _ workflow: SnapshotWorkflow) async throws -> RunHandle<SnapshotResult> {
         let layout = layout(id)
+        let image = try await onOwnThread { layout.isWhole ? try layout.reference() : nil }
+        guard let image else { throw SnapshotError(.failed, Self.stopped) }
+        let input = SnapshotRequest(image: try ImageReference(parsing: image), platform: .host)
+        try Task.checkCancellation()
+        return try await engine.start(
+            workflow, input: input, dedupKey: "capture-\(id)", labels: [Self.label: id, "image": image])
+    }
+
+    /// Notes that it succeeded; only then is the image not needed any more.
+    private func settle(_ id: String, _ outcome: Outcome) async {
+        let (directory, layout) = (directory(id), layout(id))
         do {
             try await onOwnThread {
-                try replaceFile(directory + "/failure", Array("\(error)".utf8.prefix(4096)), mode: 0o600)
+                try replaceFile(directory + "/result.json", Array(try JSONEncoder().encode(outcome)), mode: 0o600)
+                try layout.remove()
+            }
+        } catch {
+            environment.logger.warning("the result of capture \(id) could not be noted: \(error)")
+        }
+    }
+
+    /// Notes why; a capture whose image is whole goes on later where it was only interrupted.
+    private func fail(_ id: String, _ error: any Error) async {
+        guard !removing.contains(id) else { return }
+        let (directory, layout) = (directory(id), layout(id))
+        var reason = "\(error)"
+        if Task.isCancelled || Self.isInterruption(error) {
+            if await onOwnThread({ layout.isWhole }) { return }
+            reason = Self.stopped
+        }
+        let text = Array(reason.utf8.prefix(4096))
+        do {
+            // A run that failed late may have registered its snapshot.
+            if let run = try await run(of: id), run.status.isFinished {
+                try await environment.catalog.remove(madeBy: run.id.description)
+            }
+            try await onOwnThread {
+                try replaceFile(directory + "/failure", text, mode: 0o600)
                 try layout.remove()
             }
         } catch {
@@ -183,15 +357,26 @@ package actor SandboxCaptures {
         }
     }
 
+    private static func isInterruption(_ error: any Error) -> Bool {
+        if error is CancellationError { return true }
+        switch (error as? WorkflowError)?.code {
+        case .interrupted?, .engineClosed?, .takenOver?, .runHeld?: return true
+        default: return false
+        }
+    }
+
+    private static func outcome(of run: RunRecord) -> Outcome? {
+        guard let output = run.output,
+            let result = try? JSONDecoder().decode(SnapshotResult.self, from: Data(output.utf8))
+        else { return nil }
+        return Outcome(run: run.id.description, key: result.key, size: result.size)
+    }
+
     private static func state(of run: RunRecord) -> SandboxCapture.State {
         switch run.status {
-        case .succeeded:
-            guard let output = run.output,
-                let result = try? JSONDecoder().decode(SnapshotResult.self, from: Data(output.utf8))
-            else { return .failed(reason: "its result cannot be read") }
-            return .ready(size: result.size)
-        case .failed, .cancelled: return .failed(reason: run.failure?.message ?? "the run was cancelled")
-        case .pending, .running, .sleeping, .interrupted: return .capturing
+        case .succeeded: outcome(of: run).map { .ready(size: $0.size) } ?? .failed(reason: "its result cannot be read")
+        case .failed, .cancelled: .failed(reason: run.failure?.message ?? "the run was cancelled")
+        case .pending, .running, .sleeping, .interrupted: .capturing
         }
     }
 
@@ -208,5 +393,7 @@ package actor SandboxCaptures {
 
     private func directory(_ id: String) -> String { environment.state.captures + "/" + id }
 
-    private func layout(_ id: String) -> CaptureLayout { CaptureLayout(directory: directory(id) + "/layout") }
+    private func layout(_ id: String) -> CaptureLayout {
+        CaptureLayout(directory: directory(id) + "/layout", capture: id)
+    }
 }

@@ -2,6 +2,7 @@ import Files
 import FoundationEssentials
 import Glibc
 package import HelperInterface
+import Synchronization
 
 /// The snapshots on this machine: files named by their key, and a row for each that is visible.
 ///
@@ -49,9 +50,20 @@ package struct Catalog: Sendable {
     ///
     /// Calling it again for the same run and result gives the same snapshot; so does another run with the same key.
     /// - Parameter file: where the helper left the image; may be gone when an earlier attempt moved it.
-    /// - Throws: `snapshotDamaged` when the file is not what the result says.
+    /// - Throws: `snapshotDamaged` when the file is not what the result says; `CancellationError`, and then the snapshot
+    ///   has not become visible, even where nobody waited for that.
     package func register(_ result: PullResult, file: String, runID: String) async throws -> Snapshot {
-        try await onOwnThread { try registerBlocking(result, file: file, runID: runID) }
+        let cancellation = Cancellation()
+        return try await withTaskCancellationHandler {
+            try await onOwnThread { try registerBlocking(result, file: file, runID: runID, cancellation) }
+        } onCancel: {
+            cancellation.isAsked.store(true, ordering: .releasing)
+        }
+    }
+
+    /// What a thread that does not know of its task looks at.
+    private final class Cancellation: Sendable {
+        let isAsked = Atomic(false)
     }
 
     /// Where an image that comes from elsewhere is gathered before it is registered. Belongs to the run, as all in its
@@ -81,7 +93,9 @@ package struct Catalog: Sendable {
         try await onOwnThread { if fileExists(directory) { try removeTree(directory) } }
     }
 
-    private func registerBlocking(_ result: PullResult, file: String, runID: String) throws -> Snapshot {
+    private func registerBlocking(
+        _ result: PullResult, file: String, runID: String, _ cancellation: Cancellation
+    ) throws -> Snapshot {
         if let existing = try database.snapshot(key: result.key).map(located), try isIntact(existing.path, result) {
             return existing
         }
@@ -99,6 +113,7 @@ package struct Catalog: Sendable {
                 error.isOutOfSpace ? .diskFull : .stateDirectory, "the snapshot could not be stored: \(error)",
                 retryable: error.isOutOfSpace)
         }
+        if cancellation.isAsked.load(ordering: .acquiring) { throw CancellationError() }
         try database.insert(snapshot)
         probe("register:row.after")
         return try database.snapshot(key: result.key).map(located) ?? snapshot
@@ -188,15 +203,30 @@ package struct Catalog: Sendable {
         }
     }
 
-    /// Removes the snapshots that a run registered. The row goes first: what a crash then leaves of the directory is
-    /// garbage that collection finds.
-    package func remove(madeBy runID: String) async throws {
+    /// Removes the snapshots that a run registered, the one under `key` if there is such a key, and what a registration
+    /// of the run that was given up left. The row goes first: what a crash then leaves of the directory is garbage that
+    /// collection finds.
+    package func remove(madeBy runID: String, key: String? = nil) async throws {
         try await onOwnThread {
-            for snapshot in try database.snapshots() where snapshot.runID == runID {
+            var known: Set<String> = []
+            for snapshot in try database.snapshots() {
+                known.insert(snapshot.id)
+                guard snapshot.runID == runID || snapshot.key == key else { continue }
                 try database.remove(key: snapshot.key)
                 try removeTree(directory(of: snapshot.id))
             }
+            for name in try directoryNames(state.snapshots) where !known.contains(name) {
+                let path = state.snapshots + "/" + name
+                if try name == Self.incomingPrefix + runID || self.runID(in: path) == runID { try removeTree(path) }
+            }
         }
+    }
+
+    /// The run that wrote the document in a directory of the store; `nil` where none can be read.
+    private func runID(in directory: String) throws -> String? {
+        struct Document: Decodable { var runID: String }
+        guard let bytes = try readFile(directory + "/" + Self.documentName, limit: 64 << 20) else { return nil }
+        return try? JSONDecoder().decode(Document.self, from: Data(bytes)).runID
     }
 
     // MARK: - Garbage
