@@ -51,6 +51,76 @@ struct VerifyTests {
         }
     }
 
+    /// Whether the image is sound with a superblock that has other bytes somewhere and a right checksum: nil if it is,
+    /// else what is said of it.
+    private func verdict(_ path: String, _ bytes: [UInt8], at offset: Int) throws -> String? {
+        let descriptor = open(path, O_RDWR)
+        try #require(descriptor >= 0)
+        defer { close(descriptor) }
+        try #require(pwrite(descriptor, bytes, bytes.count, off_t(1024 + offset)) == bytes.count)
+        try DamagedImage.repair(DamagedImage.Structure(name: "superblock", range: 1024..<2048), descriptor)
+        do throws(EXT4Error) {
+            let report = try ImageReader(fileDescriptor: descriptor).verify()
+            return report.isSound ? nil : report.problems.joined(separator: "\n")
+        } catch {
+            return error.message
+        }
+    }
+
+    @Test("a superblock that e2fsck refuses is refused, by the field that is wrong")
+    func superblock() throws {
+        let image = try sample()
+        for (offset, bytes, words) in [
+            (0x14, [1, 0, 0, 0], "first data block"), (0x18, [7, 0, 0, 0], "1024 << 7 bytes"),
+            (0x1C, [1, 0, 0, 0], "cluster's size"), (0x1C, [3, 0, 0, 0], "cluster's size"),
+            (0x20, [7, 0, 0, 0], "blocks in a group"), (0x24, [0, 0x40, 0, 0], "clusters in a group"),
+            (0x28, [0, 0, 0, 0], "count of inodes"), (0x4C, [2, 0, 0, 0], "revision"),
+            (0x58, [0, 0], "inodes of so many bytes"), (0x58, [0xFF, 0], "inodes of so many bytes"),
+            (0xCE, [1, 4], "1025 blocks for descriptors"), (0xFE, [32, 0], "group descriptors"),
+            (0x15C, [3, 0], "3 bytes of extra fields"), (0x15C, [132, 0], "132 bytes"), (0x15E, [6, 0], "6 bytes"),
+            (0x174, [32], "2^32 groups"), (0x174, [255], "2^255 groups"), (0x175, [0], "kind of checksums"),
+        ] as [(Int, [UInt8], String)] {
+            let copy = try image.copy()
+            let verdict = try verdict(copy, bytes, at: offset)
+            #expect(verdict?.contains(words) == true, "\(offset) \(bytes): \(verdict ?? "sound")")
+            // For some of these it ends with 0, though it would have changed something.
+            let judge = try run(["e2fsck", "-fn", copy])
+            #expect(judge.status != 0 || judge.output.contains("? no"), "\(offset) \(bytes): \(judge)")
+            unlink(copy)
+        }
+    }
+
+    @Test("a superblock with the least and the most that e2fsck accepts is accepted")
+    func superblockBounds() throws {
+        let image = try sample()
+        for (offset, bytes) in [
+            (0x15C, [0, 0]), (0x15C, [4, 0]), (0x15C, [128, 0]), (0x15E, [0, 0]), (0x174, [0]), (0x174, [31]),
+        ] as [(Int, [UInt8])] {
+            let copy = try image.copy()
+            let verdict = try verdict(copy, bytes, at: offset)
+            #expect(verdict == nil, "\(offset) \(bytes): \(verdict ?? "")")
+            let judge = try run(["e2fsck", "-fn", copy])
+            #expect(judge.status == 0 && !judge.output.contains("? no"), "\(offset) \(bytes): \(judge)")
+            unlink(copy)
+        }
+    }
+
+    @Test("the superblock of an image of mke2fs is accepted, with the least and the most that it makes")
+    func foreignSuperblock() throws {
+        let directory = try TemporaryDirectory()
+        let path = directory.path + "/foreign"
+        for arguments in [
+            [], ["-G", "1"], ["-G", "1073741824"], ["-E", "resize=4294967295"], ["-i", "1048576"], ["-N", "60000"],
+        ] {
+            unlink(path)
+            let common = ["mke2fs", "-q", "-F", "-t", "ext4", "-b", "4096", "-O", "metadata_csum,64bit"]
+            let made = try run(common + arguments + [path, "256M"])
+            try #require(made.status == 0, "\(made.errors)")
+            let inodes = try TestImage.reading(path) { $0.information.inodeCount }
+            #expect(inodes > 0, "\(arguments)")
+        }
+    }
+
     @Test("an image that Linux has written to is sound, whatever is left in free blocks")
     func mounted() throws {
         let image = try sample()

@@ -106,6 +106,9 @@ package final class ImageReader {
             throw EXT4Error(.unsupported, "The image has blocks of \(size); this reader knows blocks of 4096 bytes")
         }
         for (what, found, known) in [
+            ("the revision", try superblock.get(UInt32.self, at: 0x4C), 1),
+            ("the logarithm of a cluster's size", try superblock.get(UInt32.self, at: 0x1C), logBlockSize),
+            ("clusters in a group", try superblock.get(UInt32.self, at: 0x24), UInt32(Geometry.blocksPerGroup)),
             ("inodes of so many bytes", UInt32(try superblock.get(UInt16.self, at: 0x58)), UInt32(Geometry.inodeSize)),
             ("blocks in a group", try superblock.get(UInt32.self, at: 0x20), UInt32(Geometry.blocksPerGroup)),
             ("group descriptors of so many bytes", UInt32(try superblock.get(UInt16.self, at: 0xFE)), 64),
@@ -113,6 +116,11 @@ package final class ImageReader {
             ("the first data block", try superblock.get(UInt32.self, at: 0x14), 0),
         ] where found != known {
             throw EXT4Error(.unsupported, "This reader does not know \(what): \(found) instead of \(known)")
+        }
+        // Nothing here depends on flex groups; Linux overlooks a number that cannot be, e2fsck opens no such image.
+        let logGroupsPerFlex = try superblock.get(UInt8.self, at: 0x174)
+        guard logGroupsPerFlex <= 31 else {
+            throw EXT4Error(.corrupt, "The superblock speaks of 2^\(logGroupsPerFlex) groups in a flex group")
         }
     }
 
@@ -151,8 +159,10 @@ package final class ImageReader {
         else {
             throw EXT4Error(.corrupt, "The superblock's count of inodes does not match its groups")
         }
-        guard descriptorBlocks + reservedBlocks < Geometry.blocksPerGroup else {
-            throw EXT4Error(.corrupt, "The superblock's reserve for descriptors is larger than a group")
+        // The resize inode names them in one block of addresses of four bytes.
+        guard reservedBlocks <= Geometry.blockSize / 4 else {
+            throw EXT4Error(
+                .corrupt, "The superblock reserves \(reservedBlocks) blocks for descriptors, more than can be named")
         }
     }
 
