@@ -131,6 +131,18 @@ struct HostileImageTests {
         #expect(same.status == 0, "\(same)")
     }
 
+    @Test("an inode with a flag of AFS, which is a feature that no image of ours has")
+    func foreignFlag() throws {
+        let image = try tree()
+        try change(["one", "two", "file"], of: image) { inode in
+            inode.put(inode.get(UInt32.self, at: InodeField.flags) | 0x2000, at: InodeField.flags)
+        }
+        let problems = try TestImage.reading(image.path) { try $0.verify().problems }
+        #expect(problems.contains { $0.contains("flags of features") }, "\(problems)")
+        let judge = try run(["e2fsck", "-fn", image.path])
+        #expect(judge.status == 4 && judge.output.contains("imagic"), "\(judge)")
+    }
+
     @Test("a superblock that speaks of 8 TiB in a file of holes costs no memory to speak of")
     func sparse() throws {
         let image = try TestImage(size: 8000 << 30)

@@ -84,10 +84,10 @@ extension Verifier {
         }
         expect(
             inode.size <= ExtentTree.maxFileBlocks * Geometry.blockSize, "inode \(number) has a size that cannot be")
-        // Encrypted, verity, data in the inode, names without case: all of other features.
+        // Encrypted, verity, data in the inode, names without case, AFS: all of other features.
         let isValue = inode.flags & InodeField.flagValue != 0
         expect(
-            inode.flags & 0x5010_0800 == 0 && (!isValue || (reader.features.hasValueInodes && inode.isFile)),
+            inode.flags & 0x5010_2800 == 0 && (!isValue || (reader.features.hasValueInodes && inode.isFile)),
             "inode \(number) has flags of features that the image has not")
         if isValue {
             let upper = UInt64(try inode.bytes.get(UInt32.self, at: InodeField.changeTime)) << 32
