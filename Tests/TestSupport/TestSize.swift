@@ -11,9 +11,11 @@ package enum TestSize {
     ///
     /// Round n of a test is made from the seed plus n alone, so that the seed of a round that fails brings it back as
     /// the first one.
-    package static func seed(_ what: String) -> UInt64 {
+    ///
+    /// - Parameter fixed: where it begins unless somebody says otherwise; nil for somewhere new each time.
+    package static func seed(_ what: String, otherwise fixed: UInt64? = nil) -> UInt64 {
         let given = ProcessInfo.processInfo.environment["SNAPWF_TEST_SEED"].flatMap { UInt64($0) }
-        let seed = given ?? .random(in: 0...1 << 32)
+        let seed = given ?? fixed ?? .random(in: 0...1 << 32)
         print("\(what): SNAPWF_TEST_SEED=\(seed)")
         return seed
     }

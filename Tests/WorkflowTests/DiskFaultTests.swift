@@ -52,7 +52,8 @@ struct DiskFaultTests {
         print("\(fault): \(calls) calls, \(outcomes.count) scenarios, \(met.count) met; the engine said \(codes)")
         // Threads of the store may come in another order, so the last few calls are not always made.
         #expect(met.count * 10 > calls * 9)
-        #expect(codes.values.reduce(0, +) > 0)
+        // A lock that is refused once is asked for again, so of that nobody has to be told.
+        #expect(codes.values.reduce(0, +) > 0 || (fault.fault == .busy && !fault.isPersistent))
         let defects = outcomes.filter { !$0.outcome.defects.isEmpty }
         #expect(defects.map { "call \($0.position): \($0.outcome.defects)" } == [])
     }
