@@ -42,7 +42,7 @@ struct FaultScheduleTests {
     func schedules() async throws {
         let stage = try await ScheduleStage()
         defer { stage.stop() }
-        let seed = TestSize.seed("fault schedules")
+        let seed = TestSize.seed("fault schedules", otherwise: TestSize.isLong ? nil : 1_310_465_216)
         let outcomes = try await inParallel(TestSize.count(500, long: 20_000)) { index in
             try await play(index, seed: seed, on: stage)
         }
