@@ -1,6 +1,5 @@
 import ArgumentParser
 import Connect
-import FoundationEssentials
 import Sandbox
 import SnapshotSteps
 
@@ -36,9 +35,7 @@ struct PlaceOptions: ParsableArguments {
             }
             return .local
         }
-        let place = SandboxPlace.api(
-            url: try normalized(url), organization: nonEmpty(org) ?? nonEmpty(variables["DEPOT_ORG_ID"]))
-        return place
+        return .api(url: try normalized(url), organization: nonEmpty(org) ?? nonEmpty(variables["DEPOT_ORG_ID"]))
     }
 
     private func depotURL(_ variables: [String: String]) -> String {
@@ -47,12 +44,9 @@ struct PlaceOptions: ParsableArguments {
 
     /// Recorded in runs: without a password, and the same for the same address.
     private func normalized(_ url: String) throws -> String {
-        var url = url
-        if url.hasPrefix("unix:"), !url.dropFirst(5).hasPrefix("/") {
-            url = "unix:" + FileManager.default.currentDirectoryPath + "/" + url.dropFirst(5)
-        }
+        let absolute = url.hasPrefix("unix:") ? "unix:" + Places.absolutePath(String(url.dropFirst(5))) : url
         do throws(ConnectError) {
-            return try ServerAddress(url).description
+            return try ServerAddress(absolute).description
         } catch {
             throw SnapshotError(.usage, error.message)
         }

@@ -17,6 +17,11 @@ enum Places {
             "there is no place for snapwf's state: HOME is not set. Name one: SNAPWF_HOME=/path snapwf …")
     }
 
+    /// A path as it is from everywhere: what is recorded may be used from another directory.
+    static func absolutePath(_ path: String) -> String {
+        path.hasPrefix("/") ? path : FileManager.default.currentDirectoryPath + "/" + path
+    }
+
     /// This very program.
     static func executable() throws -> String {
         var buffer = [CChar](repeating: 0, count: Int(PATH_MAX))

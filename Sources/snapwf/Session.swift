@@ -21,8 +21,7 @@ struct Session {
     ///
     /// - Parameter onProgress: called with the helper's progress.
     static func open(
-        _ options: GlobalOptions, token: String? = nil,
-        onProgress: @escaping @Sendable (PullProgress) -> Void = { _ in }
+        _ options: GlobalOptions, onProgress: @escaping @Sendable (PullProgress) -> Void = { _ in }
     ) async throws -> Session {
         var logger = Logger(label: "snapwf", factory: { StreamLogHandler.standardError(label: $0) })
         logger.logLevel = options.verbose ? .debug : .error

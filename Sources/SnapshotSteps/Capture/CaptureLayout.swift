@@ -17,9 +17,6 @@ struct CaptureLayout: Sendable {
     /// The index is written last.
     var isWhole: Bool { fileExists(index) }
 
-    /// How many bytes are gathered before they are written.
-    private static let pieceSize = 1 << 20
-
     /// What the file system keeps free: the conversion, and everybody else, need room too.
     private static let reserve: UInt64 = 1 << 30
 
@@ -47,28 +44,15 @@ struct CaptureLayout: Sendable {
             try makeDirectories(blobs, mode: 0o700)
             _ = try OpenFile(layer, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC)
         }
-        var piece: [UInt8] = []
-        var complaint: [UInt8] = []
-        let exitCode = try await provider.stream(.shell(Self.script), in: sandbox) { progress in
-            switch progress {
-            case .started: break
-            case .errors(let bytes): complaint = (complaint + bytes).suffix(1000)
-            case .output(let bytes):
-                piece += bytes
-                guard piece.count >= Self.pieceSize else { return }
-                let full = piece
-                piece = []
-                try await onOwnThread { try Self.append(full, to: layer) }
-            }
+        let (exitCode, complaint) = try await provider.streamPieces(.shell(Self.script), in: sandbox) { piece in
+            try await onOwnThread { try Self.append(piece, to: layer) }
         }
-        let rest = piece
-        try await onOwnThread { try Self.append(rest, to: layer) }
         // That a file changes while it is read is what a running sandbox's files do.
         guard exitCode == 0 || exitCode == Self.changed else {
             throw SnapshotError(
                 .failed,
                 "tar in the sandbox failed (exit code \(exitCode)): "
-                    + String(decoding: complaint, as: UTF8.self).split(separator: "\n").joined(separator: "; "))
+                    + complaint.split(separator: "\n").joined(separator: "; "))
         }
         try await onOwnThread {
             try replaceFile(directory + "/oci-layout", Array(#"{"imageLayoutVersion":"1.0.0"}"#.utf8), mode: 0o600)

@@ -15,8 +15,6 @@ struct ImageDownload {
     /// On this host.
     let destination: String
 
-    /// How many bytes are gathered before they are written.
-    private static let pieceSize = 1 << 20
     /// How often in a row a connection may end without a byte.
     private static let mostFailures = 8
     /// After this without a byte a connection counts as dead.
@@ -59,27 +57,14 @@ struct ImageDownload {
         // tail(1) counts from 1.
         var command = StreamedCommand(["tail", "-c", "+\(file.arrived + 1)", SandboxPaths.image])
         command.silenceLimit = Self.silenceLimit
-        var piece: [UInt8] = []
-        var complaint: [UInt8] = []
-        let exitCode = try await provider.stream(command, in: sandbox) { progress in
-            switch progress {
-            case .started: break
-            case .errors(let bytes): complaint = (complaint + bytes).suffix(1000)
-            case .output(let bytes):
-                piece += bytes
-                guard piece.count >= Self.pieceSize else { return }
-                let full = piece
-                piece = []
-                try await onOwnThread { try file.append(full) }
-            }
+        let (exitCode, complaint) = try await provider.streamPieces(command, in: sandbox) { piece in
+            try await onOwnThread { try file.append(piece) }
         }
-        let rest = piece
-        try await onOwnThread { try file.append(rest) }
         guard exitCode == 0 else {
             throw SnapshotError(
                 .failed,
                 "the image could not be read in the sandbox (exit code \(exitCode)): "
-                    + String(decoding: complaint, as: UTF8.self), retryable: true)
+                    + complaint, retryable: true)
         }
     }
 }

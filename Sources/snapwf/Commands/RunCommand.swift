@@ -110,7 +110,7 @@ struct RunCommand: AsyncParsableCommand {
         }
         var request = SnapshotRequest(
             image: reference, platform: wanted, size: try bytes(size, "--size"),
-            exportPath: output.map(absolutePath), timeToLive: ttl.seconds)
+            exportPath: output.map(Places.absolutePath), timeToLive: ttl.seconds)
         guard (request.size ?? 0) <= PullArguments.largestSize else {
             throw SnapshotError(
                 .usage,
@@ -127,8 +127,8 @@ struct RunCommand: AsyncParsableCommand {
         request.memoryBytes = try bytes(memory, "--memory")
         request.diskBytes = try bytes(disk, "--disk")
         request.plainHTTPHosts = plainHTTPHosts
-        request.caFile = caFile.map(absolutePath)
-        request.credentialsFile = credsFile.map(absolutePath)
+        request.caFile = caFile.map(Places.absolutePath)
+        request.credentialsFile = credsFile.map(Places.absolutePath)
         request.ignoresCatalog = force
         let place = try places.place(ProcessInfo.processInfo.environment)
         request.place = place == .local ? nil : place
@@ -162,10 +162,6 @@ struct RunCommand: AsyncParsableCommand {
             throw SnapshotError(.usage, "\(flag) \(text) is no number of bytes: write 512MiB, 10GiB, 1073741824")
         }
         return bytes
-    }
-
-    private func absolutePath(_ path: String) -> String {
-        path.hasPrefix("/") ? path : FileManager.default.currentDirectoryPath + "/" + path
     }
 
     /// What makes two calls the same request.

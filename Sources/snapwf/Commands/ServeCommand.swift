@@ -149,8 +149,7 @@ struct ServeCommand: AsyncParsableCommand {
 
     private func address() throws -> ConnectServerConfiguration.Address {
         if listen.hasPrefix("unix:") {
-            let path = String(listen.dropFirst(5))
-            return .unix(path: path.hasPrefix("/") ? path : FileManager.default.currentDirectoryPath + "/" + path)
+            return .unix(path: Places.absolutePath(String(listen.dropFirst(5))))
         }
         guard let colon = listen.lastIndex(of: ":"), let port = Int(listen[listen.index(after: colon)...]),
             (0...65_535).contains(port)
