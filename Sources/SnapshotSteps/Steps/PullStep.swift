@@ -128,7 +128,7 @@ struct PullStep {
         switch event {
         case .progress(let progress): environment.onProgress(progress)
         case .warning(let message): step.logger.warning("\(message)")
-        case .failure, .result: break
+        case .failure, .result, .pushed: break
         }
     }
 
