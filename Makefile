@@ -37,14 +37,14 @@ test:
 	swift build --build-tests
 	scripts/docs
 	Examples/Postcards/try.sh
-	SNAPWF_BIN="$(CURDIR)/$(RELEASE)/release" swift test --skip-build --no-parallel
+	SNAPWF_BIN="$(CURDIR)/$(RELEASE)/release" scripts/watch 900 swift test --skip-build --no-parallel
 
 ## test-long: the random proofs at full size (hours): a million operations against the model, ten thousand kills, ten
 ## thousand stacks of layers against overlayfs, fuzzing, twenty thousand schedules of faults of a Sandbox API
 test-long:
 	@scripts/setup test
 	swift build --build-tests
-	SNAPWF_TEST_LONG=1 swift test --skip-build --no-parallel --filter "WorkflowTests|RootFSTests|EXT4Tests|FaultScheduleTests"
+	SNAPWF_TEST_LONG=1 scripts/watch 14400 swift test --skip-build --no-parallel --filter "WorkflowTests|RootFSTests|EXT4Tests|FaultScheduleTests"
 
 ## lint: the style that CI insists on
 lint:

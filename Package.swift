@@ -145,7 +145,8 @@ let package = Package(
         .testTarget(
             name: "RootFSTests", dependencies: ["CZlib", "CZstd", "EXT4", "RootFS", "TestSupport", "Threads", crypto],
             swiftSettings: settings),
-        .target(name: "TestSupport", path: "Tests/TestSupport", swiftSettings: settings),
+        .target(name: "CLineOutput", path: "Tests/CLineOutput"),
+        .target(name: "TestSupport", dependencies: ["CLineOutput"], path: "Tests/TestSupport", swiftSettings: settings),
         .testTarget(
             name: "OCITests", dependencies: ["Files", "OCI", "TestSupport", crypto, logging] + nio,
             swiftSettings: settings),
