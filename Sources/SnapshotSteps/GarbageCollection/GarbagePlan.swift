@@ -18,9 +18,17 @@ package struct GarbagePlan: Sendable {
         package let reason: String
     }
 
+    /// What is ours and stays.
+    package struct Kept: Sendable {
+        package enum Kind: String, Sendable { case sandbox, directory, snapshot }
+
+        package let kind: Kind
+        package let id: String
+        package let reason: String
+    }
+
     package var items: [Item] = []
-    /// Sandboxes of ours that stay, with the reason.
-    package var kept: [(id: String, reason: String)] = []
+    package var kept: [Kept] = []
     /// Places elsewhere that were seen whole and hold nothing of ours.
     package var idle: [SandboxPlace] = []
     /// Places that could not be looked at: nothing of theirs is touched.

@@ -76,7 +76,7 @@ struct GCCommand: AsyncParsableCommand {
             try deliver("\(item.outcome) \(item.kind) \(item.id): \(item.reason)\(error)\n")
         }
         for kept in document.kept where options.verbose {
-            try deliver("keep sandbox \(kept.id): \(kept.reason)\n")
+            try deliver("keep \(kept.kind) \(kept.id): \(kept.reason)\n")
         }
         guard !options.quiet else { return }
         if document.runsDeleted > 0 { try deliver("deleted the records of \(document.runsDeleted) finished runs\n") }
@@ -95,6 +95,7 @@ struct GarbageDocument: Encodable {
         let error: String?
     }
     struct Kept: Encodable {
+        let kind: String
         let id: String
         let reason: String
     }
@@ -121,7 +122,7 @@ struct GarbageDocument: Encodable {
         } else {
             items = plan.items.map { Item($0, "would-remove") }
         }
-        kept = plan.kept.map { Kept(id: $0.id, reason: $0.reason) }
+        kept = plan.kept.map { Kept(kind: $0.kind.rawValue, id: $0.id, reason: $0.reason) }
         unseen = plan.unseen.map { Unseen(place: $0.place.description, error: $0.error.description) }
         runsDeleted = runs
     }
