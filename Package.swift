@@ -96,6 +96,8 @@ let package = Package(
 
         // Sandboxes, and the workflow that runs in them.
         .target(name: "CLinux"),
+        // What is said between a virtual machine's host and the agent in it. Both without Foundation.
+        .target(name: "GuestProtocol", dependencies: ["CCRC32C"], swiftSettings: settings),
         .target(
             name: "Sandbox", dependencies: ["CLinux", "Connect", "Files", "SandboxAPI", logging, protobuf],
             swiftSettings: settings),
@@ -169,6 +171,8 @@ let package = Package(
                 protobuf,
             ] + nio,
             swiftSettings: settings),
+        .testTarget(
+            name: "GuestProtocolTests", dependencies: ["GuestProtocol", "TestSupport"], swiftSettings: settings),
         .testTarget(name: "FilesTests", dependencies: ["Files"], swiftSettings: settings),
         .testTarget(name: "ThreadsTests", dependencies: ["Threads"], swiftSettings: settings),
         .testTarget(
