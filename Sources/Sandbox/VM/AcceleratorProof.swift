@@ -52,7 +52,7 @@ struct AcceleratorProof: Sendable {
         let agent = FramePeer(guest.agent)
         let nonce = UInt64.random(in: .min ... .max)
         let end = SteadyClock.now() + Self.patience
-        agent.put(HostMessage.hello(version: GuestHello.version).frame(nonce: nonce, id: 1))
+        agent.put(HostMessage.hello(version: GuestHello.version).frame(nonce: nonce, id: 0))
         while SteadyClock.now() < end {
             agent.flush()
             var pollers = [

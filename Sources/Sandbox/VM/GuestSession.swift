@@ -3,7 +3,7 @@ import GuestProtocol
 /// The shim's own talk with the agent: hello, the configuration, and pings. A value without I/O or clock.
 struct GuestSession: Sendable {
     private enum Number {
-        static let hello: UInt32 = 1
+        static let hello: UInt32 = 0
         static let configuration: UInt32 = 2
         static let ping: UInt32 = 3
         static let powerOff: UInt32 = 4

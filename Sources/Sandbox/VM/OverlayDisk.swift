@@ -23,7 +23,7 @@ struct OverlayDisk: Sendable {
     init(over base: String, size: UInt64) throws(SandboxError) {
         guard base.hasPrefix("/"), base.utf8.count <= Self.longestName, !base.utf8.contains(0) else {
             throw SandboxError(
-                .invalidArgument, "the snapshot's path has to be absolute, of at most \(Self.longestName) bytes: \(base)")
+                .invalidArgument, "a snapshot's path has to be absolute, of at most \(Self.longestName) bytes: \(base)")
         }
         guard size > 0, size <= Self.largestSize else {
             throw SandboxError(
