@@ -109,7 +109,8 @@ let package = Package(
             swiftSettings: settings),
         .target(
             name: "CatalogMigrations", path: "migrations/catalog",
-            resources: [.embedInCode("v0001_snapshots.sql")], swiftSettings: settings),
+            resources: [.embedInCode("v0001_snapshots.sql"), .embedInCode("v0002_names_and_origins.sql")],
+            swiftSettings: settings),
         .target(
             name: "SnapshotSteps",
             dependencies: [

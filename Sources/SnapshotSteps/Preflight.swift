@@ -62,6 +62,10 @@ package enum Preflight {
                 throw SnapshotError(
                     .usage, "--register api leaves the snapshot with the API, so there is no file for --output")
             }
+            guard request.name == nil, request.labels?.isEmpty ?? true else {
+                throw SnapshotError(
+                    .usage, "--register api leaves the snapshot with the API; --name and --label are of the catalog")
+            }
         }
     }
 

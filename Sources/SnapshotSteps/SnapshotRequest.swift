@@ -36,6 +36,13 @@ package struct SnapshotRequest: Codable, Sendable, Hashable {
     /// Convert even when the catalog has the snapshot.
     package var ignoresCatalog = false
 
+    /// What the snapshot is called in the catalog; the snapshot that had the name loses it.
+    package var name: String?
+    /// Set on the snapshot in the catalog.
+    package var labels: [String: String]?
+    /// The sandbox whose work directory the image is, for a capture.
+    package var capturedFrom: String?
+
     package static let defaultTimeToLive = 20 * 60
 
     package init(
@@ -48,6 +55,34 @@ package struct SnapshotRequest: Codable, Sendable, Hashable {
         self.exportPath = exportPath
         self.timeToLive = timeToLive
         self.plainHTTPHosts = []
+    }
+}
+
+extension SnapshotRequest {
+    /// Requests that earlier versions stored lack what they did not know.
+    package init(from decoder: any Decoder) throws {
+        let values = try decoder.container(keyedBy: CodingKeys.self)
+        image = try values.decode(String.self, forKey: .image)
+        platform = try values.decode(String.self, forKey: .platform)
+        size = try values.decodeIfPresent(UInt64.self, forKey: .size)
+        verity = try values.decodeIfPresent(Bool.self, forKey: .verity) ?? false
+        sourceDateEpoch = try values.decodeIfPresent(Int64.self, forKey: .sourceDateEpoch)
+        exportPath = try values.decodeIfPresent(String.self, forKey: .exportPath)
+        vcpus = try values.decodeIfPresent(Int.self, forKey: .vcpus)
+        memoryBytes = try values.decodeIfPresent(UInt64.self, forKey: .memoryBytes)
+        diskBytes = try values.decodeIfPresent(UInt64.self, forKey: .diskBytes)
+        timeToLive = try values.decode(Int.self, forKey: .timeToLive)
+        plainHTTPHosts = try values.decodeIfPresent([String].self, forKey: .plainHTTPHosts) ?? []
+        caFile = try values.decodeIfPresent(String.self, forKey: .caFile)
+        credentialsFile = try values.decodeIfPresent(String.self, forKey: .credentialsFile)
+        place = try values.decodeIfPresent(SandboxPlace.self, forKey: .place)
+        builderImage = try values.decodeIfPresent(String.self, forKey: .builderImage)
+        helperURL = try values.decodeIfPresent(String.self, forKey: .helperURL)
+        register = try values.decodeIfPresent(RegisterTarget.self, forKey: .register)
+        ignoresCatalog = try values.decodeIfPresent(Bool.self, forKey: .ignoresCatalog) ?? false
+        name = try values.decodeIfPresent(String.self, forKey: .name)
+        labels = try values.decodeIfPresent([String: String].self, forKey: .labels)
+        capturedFrom = try values.decodeIfPresent(String.self, forKey: .capturedFrom)
     }
 }
 

@@ -33,6 +33,12 @@ package struct SnapshotWorkflow: WorkflowDefinition {
                 }
             }
         }
+        let naming = NameStep.Input(name: request.name, labels: request.labels ?? [:])
+        if naming.name != nil || !naming.labels.isEmpty {
+            try await run.step("name", input: naming) { _ in
+                try await NameStep(environment: environment, snapshot: registered, input: naming).run()
+            }
+        }
         if let exportPath = request.exportPath {
             try await run.step("export", input: exportPath) { _ in
                 try await ExportStep(environment: environment, snapshot: registered, path: exportPath).run()

@@ -43,7 +43,8 @@ struct RegisterStep {
                 environment.probe("register:download.after")
             }
         }
-        let snapshot = try await environment.catalog.register(result, file: file, runID: runID)
+        let snapshot = try await environment.catalog.register(
+            result, file: file, runID: runID, capturedFrom: request.capturedFrom)
         try await environment.catalog.discardIncoming(runID: runID)
         return RegisteredSnapshot(snapshot, warnings: result.warnings)
     }
@@ -56,6 +57,27 @@ struct RegisterStep {
         let captured = try await provider.snapshot(
             of: sandbox.id, name: "snapwf-" + result.key.prefix(16), patience: .seconds(40 * 60))
         return RegisteredSnapshot(result, capturedAs: captured.id)
+    }
+}
+
+/// Gives the snapshot the name and the labels that the request asks for.
+struct NameStep {
+    /// What the step's checkpoint is of.
+    struct Input: Codable {
+        var name: String?
+        var labels: [String: String]
+    }
+
+    let environment: SnapshotEnvironment
+    let snapshot: RegisteredSnapshot
+    let input: Input
+
+    func run() async throws {
+        guard let snapshot = try await environment.catalog.snapshot(forKey: snapshot.key) else {
+            throw SnapshotError(.failed, "snapshot \(snapshot.id) was removed before it was named; run again")
+        }
+        if !input.labels.isEmpty { try await environment.catalog.label(snapshot, input.labels) }
+        if let name = input.name { try await environment.catalog.tag(snapshot, as: name) }
     }
 }
 

@@ -70,6 +70,12 @@ struct RunCommand: AsyncParsableCommand {
     @Option(help: "Who keeps the snapshot: catalog (this machine) or api (the Sandbox API captures the sandbox).")
     var register: RegisterTarget?
 
+    @Option(help: "What the snapshot is called from now on; the snapshot that had the name loses it.")
+    var name: String?
+
+    @Option(name: .customLong("label"), help: "A label of the snapshot, as NAME=VALUE. May be repeated.")
+    var labels: [LabelArgument] = []
+
     @Flag(help: "Convert again, whatever runs or is in the catalog.")
     var force = false
 
@@ -136,24 +142,15 @@ struct RunCommand: AsyncParsableCommand {
         request.helperURL = snapshotBinaryURL
         if let snapshotBinaryURL { _ = try HelperAddress(parsing: snapshotBinaryURL) }
         request.register = register
+        if let name { try Catalog.checkName(name) }
+        request.name = name
+        let labels = try LabelArgument.dictionary(labels)
+        request.labels = labels.isEmpty ? nil : labels
         for file in [request.caFile, request.credentialsFile].compactMap({ $0 }) where access(file, R_OK) != 0 {
             throw SnapshotError(.usage, "\(file) cannot be read: \(String(cString: strerror(errno)))")
         }
-        if let export = request.exportPath { try checkExport(export) }
+        if let export = request.exportPath { try Places.checkExport(export) }
         return request
-    }
-
-    /// Before anything is downloaded: a place where no file can be made is no place.
-    private func checkExport(_ path: String) throws {
-        let directory = String(path[..<(path.lastIndex(of: "/") ?? path.startIndex)])
-        guard access(directory.isEmpty ? "/" : directory, W_OK | X_OK) == 0 else {
-            throw SnapshotError(
-                .usage, "--output \(path) cannot be written: \(directory): \(String(cString: strerror(errno)))")
-        }
-        var status = stat()
-        if lstat(path, &status) == 0, status.st_mode & S_IFMT != S_IFREG {
-            throw SnapshotError(.usage, "--output \(path) is there and is no regular file; name another one")
-        }
     }
 
     private func bytes(_ text: String?, _ flag: String) throws -> UInt64? {
