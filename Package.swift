@@ -99,7 +99,8 @@ let package = Package(
         // What is said between a virtual machine's host and the agent in it. Both without Foundation.
         .target(name: "GuestProtocol", dependencies: ["CCRC32C"], swiftSettings: settings),
         .target(
-            name: "Sandbox", dependencies: ["CLinux", "Connect", "Files", "SandboxAPI", logging, protobuf],
+            name: "Sandbox",
+            dependencies: ["CLinux", "Connect", "Files", "GuestProtocol", "SandboxAPI", logging, protobuf],
             swiftSettings: settings),
         .target(
             name: "SandboxServer",
@@ -156,9 +157,8 @@ let package = Package(
         .testTarget(
             name: "SandboxTests",
             dependencies: [
-                "CLinux", "Connect", "Files", "Sandbox", "SandboxAPI", "SandboxServer", "SandboxShimHost",
-                "TestSupport", logging,
-                protobuf,
+                "CLinux", "Connect", "Files", "GuestProtocol", "Sandbox", "SandboxAPI", "SandboxServer",
+                "SandboxShimHost", "TestSupport", logging, protobuf,
             ],
             swiftSettings: settings),
         .testTarget(

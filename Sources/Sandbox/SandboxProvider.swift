@@ -79,7 +79,8 @@ extension SandboxProvider {
         guard spec.snapshot != nil || !spec.hasNetwork else { return }
         throw SandboxError(
             .unimplemented,
-            "sandboxes of the provider \(name) cannot boot from a snapshot or be kept from the network; use the provider vm")
+            "sandboxes of the provider \(name) cannot boot from a snapshot or be kept from the network; use the "
+                + "provider vm")
     }
 
     package func find(labels: [String: String]) async throws -> [SandboxInfo] {

@@ -303,8 +303,8 @@ extension TestRoot {
         try provider.sandboxes.makeRoot()
         let spec = SpecRecord(id: id, name: "n", labels: [:], createdAt: .now(), inputs: [], notes: [])
         let lock = try directory(id).make(spec: spec, expiry: Expiry(after: .seconds(60))) {
-                directory throws(SandboxError) in try directory.fillForNamespaces()
-            }
+            directory throws(SandboxError) in try directory.fillForNamespaces()
+        }
         _ = consume lock
         let gone = ProcessIdentity(pid: 1 << 22, startTime: 1, bootID: try ProcessIdentity.currentBootID())
         var state = StateRecord(state: .running, shim: gone, initProcess: initProcess)

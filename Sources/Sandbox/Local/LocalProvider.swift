@@ -60,7 +60,9 @@ package struct LocalProvider: SandboxProvider {
 
     package func get(_ id: SandboxID) async throws -> SandboxInfo? {
         guard SandboxDirectory.isValid(id) else { return nil }
-        return try await onOwnThread { () throws(SandboxError) in try sandboxes.look(sandboxes.directory(of: id))?.info }
+        return try await onOwnThread { () throws(SandboxError) in
+            try sandboxes.look(sandboxes.directory(of: id))?.info
+        }
     }
 
     // MARK: The end

@@ -7,12 +7,15 @@ extension Catalog {
         package var names: [String]?
         /// Milliseconds since 1970: it must not have been used later; `nil` for whenever.
         package var lastUsedAt: Int64?
+        /// Whether the row goes even where its directory is not there, as when a disk is not mounted.
+        package var allowsMissingFile: Bool
 
-        package static let none = RemovalConditions()
+        package static let none = RemovalConditions(allowsMissingFile: true)
 
-        package init(names: [String]? = nil, lastUsedAt: Int64? = nil) {
+        package init(names: [String]? = nil, lastUsedAt: Int64? = nil, allowsMissingFile: Bool = false) {
             self.names = names
             self.lastUsedAt = lastUsedAt
+            self.allowsMissingFile = allowsMissingFile
         }
     }
 
@@ -41,8 +44,10 @@ extension Catalog {
         }
         let directory = layout.directory(of: now.id)
         let usage = layout.usage(of: now.id)
-        // A store that is away for a while, and not empty: its row may go, and nothing is made in its place.
-        guard fileExists(directory) else { return try database.remove(key: now.key) }
+        guard fileExists(directory) else {
+            guard conditions.allowsMissingFile else { throw Self.missing(located(now)) }
+            return try database.remove(key: now.key)
+        }
         guard let lock = try LockedFile.take(usage, .exclusive) else {
             throw Self.inUse(now, by: SnapshotHolder.all(in: usage))
         }
@@ -76,7 +81,7 @@ extension Catalog {
         for snapshot in try await snapshots() where snapshot.runID == runID || snapshot.key == key {
             guard snapshot.names.isEmpty else { continue }
             do {
-                try await remove(snapshot, if: RemovalConditions(names: []))
+                try await remove(snapshot, if: RemovalConditions(names: [], allowsMissingFile: true))
             } catch let error as SnapshotError where error.code == .snapshotInUse {
                 // Named in this very moment, or worked with.
                 refusal = error

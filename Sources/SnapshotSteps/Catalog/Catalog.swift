@@ -28,8 +28,10 @@ package struct Catalog: Sendable {
     }
 
     /// The catalog of a state directory, for who only looks: `nil` where there is none yet, and none is made.
-    package static func existing(in state: StateDirectory) throws(SnapshotError) -> Catalog? {
-        fileExists(state.catalogDatabase) ? try Catalog(state: state) : nil
+    package static func existing(
+        in state: StateDirectory, probe: @escaping @Sendable (String) -> Void = { _ in }
+    ) throws(SnapshotError) -> Catalog? {
+        fileExists(state.catalogDatabase) ? try Catalog(state: state, probe: probe) : nil
     }
 
     /// The snapshot under a key, when it is there and its file is, and this machine made it.

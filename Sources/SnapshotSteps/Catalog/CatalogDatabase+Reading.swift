@@ -13,6 +13,10 @@ extension CatalogDatabase {
         }
     }
 
+    func snapshot(id: String) throws(SnapshotError) -> Snapshot? {
+        try read("look up a snapshot") { try Snapshot.fetch($0, "WHERE id = ?", [id]).first }
+    }
+
     func newestSnapshot() throws(SnapshotError) -> Snapshot? {
         try read("look up a snapshot") {
             try Snapshot.fetch($0, "ORDER BY created_at DESC, id DESC LIMIT 1", []).first

@@ -12,16 +12,21 @@ package struct GarbageCollector: Sendable {
     /// How long an interrupted run keeps its sandbox.
     private let grace: Duration
     private let places: [SandboxPlace]
+    /// Which snapshots go; nil for none.
+    private let retention: SnapshotRetention?
 
     package static let defaultGrace = Duration.seconds(15 * 60)
     /// The label of a run that names its place; without one it is this machine.
     package static let placeLabel = "place"
 
-    /// - Parameter places: where to look, this machine included.
+    /// - Parameters:
+    ///   - places: where to look, this machine included.
+    ///   - retention: which snapshots of the catalog go; nil for none.
     package init(
         environment: SnapshotEnvironment, engine: Engine, places: [SandboxPlace] = [.local],
-        grace: Duration = defaultGrace
+        grace: Duration = defaultGrace, retention: SnapshotRetention? = nil
     ) {
+        self.retention = retention
         self.environment = environment
         self.engine = engine
         self.places = places
@@ -60,6 +65,7 @@ package struct GarbageCollector: Sendable {
                         reason: "the sandbox is gone, and \(reason)"))
             }
         }
+        if let retention { try await self.plan(retention, into: &plan) }
         for directory in try await environment.catalog.unregistered() {
             switch try await verdict(on: directory) {
             case .keep(let reason): plan.kept.append(.init(kind: .directory, id: directory.path, reason: reason))
@@ -68,6 +74,20 @@ package struct GarbageCollector: Sendable {
             }
         }
         return plan
+    }
+
+    private func plan(_ retention: SnapshotRetention, into plan: inout GarbagePlan) async throws {
+        let catalog = environment.catalog
+        let all = try await catalog.snapshots().sorted { ($0.lastUsedAt, $0.id) > ($1.lastUsedAt, $1.id) }
+        for (rank, snapshot) in all.enumerated() {
+            let verdict = retention.verdict(
+                on: snapshot, rank: rank, holders: try await catalog.holders(of: snapshot), now: millisecondsNow())
+            switch verdict {
+            case .keep(let reason): plan.kept.append(.init(kind: .snapshot, id: snapshot.id, reason: reason))
+            case .remove(let reason):
+                plan.items.append(.init(id: snapshot.id, subject: .snapshot(snapshot), reason: reason))
+            }
+        }
     }
 
     private func plan(
@@ -172,6 +192,15 @@ package struct GarbageCollector: Sendable {
                 }
                 try await claimed?.markReleased(entry)
             }
+        case .snapshot(let snapshot):
+            let names: [String]? = retention?.includesNamed == true ? nil : []
+            do {
+                try await environment.catalog.remove(
+                    snapshot, if: .init(names: names, lastUsedAt: snapshot.lastUsedAt))
+            } catch let error as SnapshotError where [.snapshotInUse, .snapshotNotFound].contains(error.code) {
+                throw Spared(reason: error.message)
+            }
+            return .removed
         case .directory(let directory):
             return try await holding(directory.kind.run.flatMap(RunID.init)) { _ in
                 guard try await environment.catalog.remove(directory) else {

@@ -11,6 +11,8 @@ package struct GarbagePlan: Sendable {
             case ledgerEntry(ResourceRecord, at: SandboxPlace)
             /// A directory of the store that no registration will finish.
             case directory(Catalog.UnregisteredDirectory)
+            /// A snapshot that is to be kept no longer.
+            case snapshot(Snapshot)
         }
 
         package let id: String

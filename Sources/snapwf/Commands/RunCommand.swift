@@ -84,6 +84,12 @@ struct RunCommand: AsyncParsableCommand {
     @Flag(help: "Boot the snapshot once in a virtual machine before it is kept.")
     var verifyBoot = false
 
+    @Option(help: "What the snapshot is called from now on; the snapshot that had the name loses it.")
+    var name: String?
+
+    @Option(name: .customLong("label"), help: "A label of the snapshot, as NAME=VALUE. May be repeated.")
+    var labels: [LabelArgument] = []
+
     @Flag(help: "Convert again, whatever runs or is in the catalog.")
     var force = false
 
@@ -149,13 +155,17 @@ struct RunCommand: AsyncParsableCommand {
         request.builderImage = builderImage
         request.helperURL = snapshotBinaryURL
         if let snapshotBinaryURL { _ = try HelperAddress(parsing: snapshotBinaryURL) }
+        if let name { try Catalog.checkName(name) }
+        request.name = name
+        let labels = try LabelArgument.dictionary(labels)
+        request.labels = labels.isEmpty ? nil : labels
         request.push = try push.map(pushReference)
         request.register = register ?? defaultTarget(request)
         request.verifyBoot = verifyBoot ? true : nil
         for file in [request.caFile, request.credentialsFile].compactMap({ $0 }) where access(file, R_OK) != 0 {
             throw SnapshotError(.usage, "\(file) cannot be read: \(String(cString: strerror(errno)))")
         }
-        if let export = request.exportPath { try checkExport(export) }
+        if let export = request.exportPath { try Places.checkExport(export) }
         return request
     }
 
