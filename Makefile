@@ -37,14 +37,14 @@ test:
 	swift build --build-tests
 	scripts/docs
 	Examples/Postcards/try.sh
-	SNAPWF_BIN="$(CURDIR)/$(RELEASE)/release" swift test --skip-build --no-parallel
+	SNAPWF_BIN="$(CURDIR)/$(RELEASE)/release" scripts/watch 900 swift test --skip-build --no-parallel
 
 ## test-long: the random proofs at full size (hours): a million operations against the model, ten thousand kills, ten
 ## thousand stacks of layers against overlayfs, fuzzing, twenty thousand schedules of faults of a Sandbox API
 test-long:
 	@scripts/setup test
 	swift build --build-tests
-	SNAPWF_TEST_LONG=1 swift test --skip-build --no-parallel --filter "WorkflowTests|RootFSTests|EXT4Tests|FaultScheduleTests"
+	SNAPWF_TEST_LONG=1 scripts/watch 14400 swift test --skip-build --no-parallel --filter "WorkflowTests|RootFSTests|EXT4Tests|FaultScheduleTests"
 
 ## lint: the style that CI insists on
 lint:
@@ -61,6 +61,7 @@ bench:
 	@mkdir -p out/bench
 	@scripts/bench --json out/bench/snapshot.json
 	@scripts/bench-serve --json out/bench/serve.json
+	@scripts/bench-boot --json out/bench/boot.json
 	@.build-bench/release/workflow-bench --dbos .build-bench-python/bin/python --json out/bench/workflow.json
 
 clean:

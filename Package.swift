@@ -101,8 +101,11 @@ let package = Package(
 
         // Sandboxes, and the workflow that runs in them.
         .target(name: "CLinux"),
+        // What is said between a virtual machine's host and the agent in it. Both without Foundation.
+        .target(name: "GuestProtocol", dependencies: ["CCRC32C"], swiftSettings: settings),
         .target(
-            name: "Sandbox", dependencies: ["CLinux", "Connect", "Files", "SandboxAPI", logging, protobuf],
+            name: "Sandbox",
+            dependencies: ["CLinux", "Connect", "Files", "GuestProtocol", "SandboxAPI", logging, protobuf],
             swiftSettings: settings),
         .target(
             name: "SandboxServer",
@@ -111,7 +114,8 @@ let package = Package(
             swiftSettings: settings),
         .target(
             name: "CatalogMigrations", path: "migrations/catalog",
-            resources: [.embedInCode("v0001_snapshots.sql")], swiftSettings: settings),
+            resources: [.embedInCode("v0001_snapshots.sql"), .embedInCode("v0002_names_and_origins.sql")],
+            swiftSettings: settings),
         .target(
             name: "SnapshotSteps",
             dependencies: [
@@ -152,7 +156,8 @@ let package = Package(
         .testTarget(
             name: "RootFSTests", dependencies: ["CZlib", "CZstd", "EXT4", "RootFS", "TestSupport", "Threads", crypto],
             swiftSettings: settings),
-        .target(name: "TestSupport", path: "Tests/TestSupport", swiftSettings: settings),
+        .target(name: "CLineOutput", path: "Tests/CLineOutput"),
+        .target(name: "TestSupport", dependencies: ["CLineOutput"], path: "Tests/TestSupport", swiftSettings: settings),
         .testTarget(
             name: "OCITests", dependencies: ["Files", "OCI", "TestSupport", crypto, logging] + nio,
             swiftSettings: settings),
@@ -163,9 +168,8 @@ let package = Package(
         .testTarget(
             name: "SandboxTests",
             dependencies: [
-                "CLinux", "Connect", "Files", "Sandbox", "SandboxAPI", "SandboxServer", "SandboxShimHost",
-                "TestSupport", logging,
-                protobuf,
+                "CLinux", "Connect", "Files", "GuestProtocol", "Sandbox", "SandboxAPI", "SandboxServer",
+                "SandboxShimHost", "TestSupport", logging, protobuf,
             ],
             swiftSettings: settings),
         .testTarget(
@@ -179,6 +183,8 @@ let package = Package(
                 protobuf,
             ] + nio,
             swiftSettings: settings),
+        .testTarget(
+            name: "GuestProtocolTests", dependencies: ["GuestProtocol", "TestSupport"], swiftSettings: settings),
         .testTarget(name: "FilesTests", dependencies: ["Files"], swiftSettings: settings),
         .testTarget(name: "ThreadsTests", dependencies: ["Threads"], swiftSettings: settings),
         .testTarget(

@@ -10,6 +10,8 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -48,6 +50,10 @@ int clinux_memory_file(void) {
 
 int clinux_pipe(int ends[2]) {
     return answer(pipe2(ends, O_CLOEXEC));
+}
+
+int clinux_socket_pair(int ends[2]) {
+    return answer(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends));
 }
 
 int clinux_owning_user_namespace(int namespace_fd) {
@@ -234,5 +240,51 @@ int clinux_spawn_detached(const char *path, char *const argv[], char *const envp
     if (report[0] >= 0) {
         close(report[0]);
     }
+    return result;
+}
+
+int clinux_spawn_tied(const char *path, char *const argv[], char *const envp[], const int *fds, int count) {
+    int lifted[max_descriptors], ends[2];
+    int error = lift(fds, count, lifted);
+    if (error < 0) {
+        return error;
+    }
+    if (pipe2(ends, O_CLOEXEC) != 0) {
+        error = errno;
+        close_all(lifted, count);
+        return -error;
+    }
+    int report = fcntl(ends[1], F_DUPFD_CLOEXEC, first_spare);
+    close(ends[1]);
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    pid_t parent = getpid();
+    pid_t pid = report < 0 ? -1 : fork();
+    if (pid == 0) {
+        // The parent may have ended before the kernel was asked.
+        if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || getppid() != parent) {
+            _exit(127);
+        }
+        setsid();
+        become(path, argv, envp, lifted, count, report);
+    }
+    error = errno;
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    close_all(lifted, count);
+    if (report >= 0) {
+        close(report);
+    }
+    int result = -error;
+    if (pid > 0) {
+        // Nothing is reported where exec succeeded: the pipe is closed by it.
+        int reported = read_reports(ends[0]);
+        result = reported == -ECHILD ? pid : reported;
+        if (result != pid) {
+            while (waitpid(pid, NULL, 0) < 0 && errno == EINTR) {
+            }
+        }
+    }
+    close(ends[0]);
     return result;
 }

@@ -90,7 +90,7 @@ package struct PullResult: Codable, Sendable, Equatable {
 }
 
 /// A dm-verity hash tree, as `veritysetup open` wants to be told of it. Byte strings are in hexadecimal.
-package struct VerityResult: Codable, Sendable, Equatable {
+package struct VerityResult: Codable, Sendable, Hashable {
     package var rootHash: String
     package var salt: String
     package var uuid: String

@@ -6,6 +6,8 @@ package struct Capabilities: Hashable, Sendable {
     package var hostInputs: Bool
     /// ``SandboxSpec/imageRef`` is honoured.
     package var images: Bool
+    /// ``SandboxSpec/snapshot`` and ``SandboxSpec/hasNetwork`` are honoured.
+    package var bootsSnapshots: Bool
     /// The provider can capture a sandbox as a snapshot of its own.
     package var snapshots: Bool
     /// ``ShortCommand/standardInput`` is delivered. Where it is not, a command that has some is refused.
@@ -26,6 +28,7 @@ package struct Capabilities: Hashable, Sendable {
         hostFiles: Bool = false,
         hostInputs: Bool = false,
         images: Bool = false,
+        bootsSnapshots: Bool = false,
         snapshots: Bool = false,
         standardInput: Bool = false,
         resourceLimits: Bool = false,
@@ -37,6 +40,7 @@ package struct Capabilities: Hashable, Sendable {
         self.hostFiles = hostFiles
         self.hostInputs = hostInputs
         self.images = images
+        self.bootsSnapshots = bootsSnapshots
         self.snapshots = snapshots
         self.standardInput = standardInput
         self.resourceLimits = resourceLimits

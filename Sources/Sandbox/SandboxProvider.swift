@@ -74,6 +74,15 @@ package protocol SandboxProvider: Sendable {
 }
 
 extension SandboxProvider {
+    /// - Throws: code `unimplemented` for a snapshot, or for a sandbox without network, that nobody here can give.
+    func refuseSnapshots(_ spec: SandboxSpec) throws(SandboxError) {
+        guard spec.snapshot != nil || !spec.hasNetwork else { return }
+        throw SandboxError(
+            .unimplemented,
+            "sandboxes of the provider \(name) cannot boot from a snapshot or be kept from the network; use the "
+                + "provider vm")
+    }
+
     package func find(labels: [String: String]) async throws -> [SandboxInfo] {
         try await find(labels: labels, since: nil)
     }

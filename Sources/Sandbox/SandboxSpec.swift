@@ -27,6 +27,32 @@ package struct ReadOnlyInput: Hashable, Codable, Sendable {
     }
 }
 
+/// A snapshot that a sandbox boots from: a whole ext4 file of this host, which nobody changes.
+package struct SnapshotRoot: Hashable, Sendable {
+    /// The image; an absolute path.
+    package var path: String
+    /// A file on which a shared lock (flock(2)) is held as long as the sandbox runs, for whoever removes snapshots to look
+    /// at; `nil`: nobody removes this one.
+    package var useLock: String?
+    /// `NAME=value`, as the image's config has it.
+    package var environment: [String]
+    /// As the image's config has it: `user`, `uid`, `user:group` or `uid:gid`; empty for root.
+    package var user: String
+    /// Where commands begin that do not say it; empty for `/`.
+    package var workingDirectory: String
+
+    package init(
+        path: String, useLock: String? = nil, environment: [String] = [], user: String = "",
+        workingDirectory: String = ""
+    ) {
+        self.path = path
+        self.useLock = useLock
+        self.environment = environment
+        self.user = user
+        self.workingDirectory = workingDirectory
+    }
+}
+
 /// What is asked of a provider when a sandbox is created.
 package struct SandboxSpec: Sendable {
     /// A label for people. Not a key: whether it is unique differs from provider to provider.
@@ -46,6 +72,11 @@ package struct SandboxSpec: Sendable {
     /// The image that the sandbox boots from, as its provider pulls it; `nil` takes the provider's default. Refused
     /// without the capability ``Capabilities/images``.
     package var imageRef: String?
+    /// The snapshot that the sandbox boots from; `nil` takes the provider's default. Refused without the capability
+    /// ``Capabilities/bootsSnapshots``.
+    package var snapshot: SnapshotRoot?
+    /// Whether the sandbox reaches any network; refused by providers that cannot keep it from it.
+    package var hasNetwork = true
 
     package init(
         name: String,
@@ -55,7 +86,8 @@ package struct SandboxSpec: Sendable {
         diskBytes: UInt64? = nil,
         timeToLive: Duration,
         inputs: [ReadOnlyInput] = [],
-        imageRef: String? = nil
+        imageRef: String? = nil,
+        snapshot: SnapshotRoot? = nil
     ) {
         self.name = name
         self.labels = labels
@@ -65,5 +97,6 @@ package struct SandboxSpec: Sendable {
         self.timeToLive = timeToLive
         self.inputs = inputs
         self.imageRef = imageRef
+        self.snapshot = snapshot
     }
 }

@@ -36,6 +36,17 @@ package struct ShortCommand: Sendable {
     package static func shell(_ script: String, _ arguments: [String] = []) -> ShortCommand {
         ShortCommand(["/bin/sh", "-c", script, "sh"] + arguments)
     }
+
+    /// - Throws: code `invalidArgument` for what execve(2) cannot pass on.
+    func validate() throws(SandboxError) {
+        guard !arguments.isEmpty else { throw SandboxError(.invalidArgument, "the command is empty") }
+        guard !arguments.contains(where: { $0.utf8.contains(0) }) else {
+            throw SandboxError(.invalidArgument, "an argument of the command holds a zero byte")
+        }
+        guard environment.keys.allSatisfy({ !$0.isEmpty && !$0.contains("=") }) else {
+            throw SandboxError(.invalidArgument, "an environment variable's name is empty or holds '='")
+        }
+    }
 }
 
 /// What a short command left.

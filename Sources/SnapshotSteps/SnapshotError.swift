@@ -22,6 +22,10 @@ package struct SnapshotError: Error, Sendable, Codable, CustomStringConvertible,
         case imageNotFound
         /// No run has the id that was asked for.
         case runNotFound
+        /// The catalog has no such snapshot, or not its file.
+        case snapshotNotFound
+        /// A snapshot is not removed: somebody works with it, or gave it a name.
+        case snapshotInUse
         /// Credentials are missing or wrong.
         case credentials
         /// Something that should answer does not: registry, provider.
@@ -52,12 +56,13 @@ package struct SnapshotError: Error, Sendable, Codable, CustomStringConvertible,
     package var exitStatus: ExitStatus {
         switch code {
         case .badImage, .sizeTooSmall: .badImage
-        case .imageNotFound, .runNotFound: .notFound
+        case .imageNotFound, .runNotFound, .snapshotNotFound: .notFound
         case .credentials: .credentials
         case .unavailable: .unavailable
         case .usage: .usage
-        case .stateDirectory, .catalogNewerThanProgram, .catalog, .snapshotDamaged, .helper, .helperDied, .diskFull,
-            .failed:
+        case .stateDirectory, .catalogNewerThanProgram, .catalog, .snapshotDamaged, .snapshotInUse, .helper,
+            .helperDied,
+            .diskFull, .failed:
             .failed
         }
     }

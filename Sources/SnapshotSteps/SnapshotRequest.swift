@@ -33,8 +33,20 @@ package struct SnapshotRequest: Codable, Sendable, Hashable {
     /// Where the snapshot goes; nil for the catalog.
     package var register: RegisterTarget?
 
+    /// Where the sandbox pushes the finished image, as a registry's reference; nil for nowhere.
+    package var push: String?
+    /// Whether the image is booted once before it is registered.
+    package var verifyBoot: Bool?
+
     /// Convert even when the catalog has the snapshot.
     package var ignoresCatalog = false
+
+    /// What the snapshot is called in the catalog; the snapshot that had the name loses it.
+    package var name: String?
+    /// Set on the snapshot in the catalog.
+    package var labels: [String: String]?
+    /// The sandbox whose work directory the image is, for a capture.
+    package var capturedFrom: String?
 
     package static let defaultTimeToLive = 20 * 60
 
@@ -51,12 +63,44 @@ package struct SnapshotRequest: Codable, Sendable, Hashable {
     }
 }
 
+extension SnapshotRequest {
+    /// Requests that earlier versions stored lack what they did not know.
+    package init(from decoder: any Decoder) throws {
+        let values = try decoder.container(keyedBy: CodingKeys.self)
+        image = try values.decode(String.self, forKey: .image)
+        platform = try values.decode(String.self, forKey: .platform)
+        size = try values.decodeIfPresent(UInt64.self, forKey: .size)
+        verity = try values.decodeIfPresent(Bool.self, forKey: .verity) ?? false
+        sourceDateEpoch = try values.decodeIfPresent(Int64.self, forKey: .sourceDateEpoch)
+        exportPath = try values.decodeIfPresent(String.self, forKey: .exportPath)
+        vcpus = try values.decodeIfPresent(Int.self, forKey: .vcpus)
+        memoryBytes = try values.decodeIfPresent(UInt64.self, forKey: .memoryBytes)
+        diskBytes = try values.decodeIfPresent(UInt64.self, forKey: .diskBytes)
+        timeToLive = try values.decode(Int.self, forKey: .timeToLive)
+        plainHTTPHosts = try values.decodeIfPresent([String].self, forKey: .plainHTTPHosts) ?? []
+        caFile = try values.decodeIfPresent(String.self, forKey: .caFile)
+        credentialsFile = try values.decodeIfPresent(String.self, forKey: .credentialsFile)
+        place = try values.decodeIfPresent(SandboxPlace.self, forKey: .place)
+        builderImage = try values.decodeIfPresent(String.self, forKey: .builderImage)
+        helperURL = try values.decodeIfPresent(String.self, forKey: .helperURL)
+        register = try values.decodeIfPresent(RegisterTarget.self, forKey: .register)
+        push = try values.decodeIfPresent(String.self, forKey: .push)
+        verifyBoot = try values.decodeIfPresent(Bool.self, forKey: .verifyBoot)
+        ignoresCatalog = try values.decodeIfPresent(Bool.self, forKey: .ignoresCatalog) ?? false
+        name = try values.decodeIfPresent(String.self, forKey: .name)
+        labels = try values.decodeIfPresent([String: String].self, forKey: .labels)
+        capturedFrom = try values.decodeIfPresent(String.self, forKey: .capturedFrom)
+    }
+}
+
 /// Who keeps a finished snapshot.
 package enum RegisterTarget: String, Codable, Hashable, Sendable, CaseIterable {
     /// The catalog of this machine: the image is moved, or copied, out of the sandbox.
     case catalog
     /// The Sandbox API, which captures the sandbox.
     case api
+    /// The registry that it is pushed to.
+    case registry
 }
 
 /// What a run ends with: the workflow's output.
@@ -74,6 +118,10 @@ package struct SnapshotResult: Codable, Sendable, Hashable {
     package var manifestDigest: String
     package var platform: String
     package var entries: Int
+    /// By digest, where the snapshot was pushed.
+    package var pushedTo: String?
+    /// How long its boot for proof took.
+    package var bootMilliseconds: Int?
     /// The snapshot was there already; nothing was converted.
     package var cached: Bool
     package var warnings: [String]

@@ -8,6 +8,8 @@ package struct StateDirectory: Sendable {
 
     package var workflowDatabase: String { path + "/workflow.db" }
     package var catalogDatabase: String { path + "/catalog.db" }
+    /// Held while a directory of the store becomes visible or goes.
+    package var catalogLock: String { path + "/catalog.lock" }
     package var snapshots: String { path + "/snapshots" }
     package var sandboxes: String { path + "/sandboxes" }
     package var captures: String { path + "/captures" }

@@ -36,4 +36,17 @@ enum Places {
     static func helper(_ variables: [String: String], executable: String) -> String {
         variables["SNAPWF_HELPER"] ?? parentDirectory(of: executable) + "/snapshot"
     }
+
+    /// Before anything is downloaded: a place where no file can be made is no place.
+    static func checkExport(_ path: String) throws {
+        let directory = String(path[..<(path.lastIndex(of: "/") ?? path.startIndex)])
+        guard access(directory.isEmpty ? "/" : directory, W_OK | X_OK) == 0 else {
+            throw SnapshotError(
+                .usage, "--output \(path) cannot be written: \(directory): \(String(cString: strerror(errno)))")
+        }
+        var status = stat()
+        if lstat(path, &status) == 0, status.st_mode & S_IFMT != S_IFREG {
+            throw SnapshotError(.usage, "--output \(path) is there and is no regular file; name another one")
+        }
+    }
 }

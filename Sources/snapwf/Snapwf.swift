@@ -18,7 +18,7 @@ struct Snapwf: AsyncParsableCommand {
         version: "snapwf \(Version.text)",
         subcommands: [
             RunCommand.self, ResumeCommand.self, GCCommand.self, LsCommand.self, ServeCommand.self, ShowCommand.self,
-            DoctorCommand.self,
+            SnapshotsCommand.self, DoctorCommand.self,
         ])
 
     static func main() async {

@@ -5,6 +5,7 @@ import Sandbox
 // The program behind the tests: the shim itself, and clients that live and die in processes of their own.
 //
 //     SandboxShimHost sandbox-shim DIRECTORY
+//     SandboxShimHost guest-shim DIRECTORY
 //     SandboxShimHost create ROOT NAME SECONDS [POINT]     dies by KILL at a point of `LocalProvider`'s probe
 //     SandboxShimHost run ROOT ID PROGRAM [ARGUMENT…]
 //     SandboxShimHost kill ROOT ID [POINT]
@@ -16,6 +17,9 @@ import Sandbox
 let arguments = CommandLine.arguments
 if arguments.count == 3 && arguments[1] == "sandbox-shim" {
     exit(runSandboxShim(directory: arguments[2]))
+}
+if arguments.count == 3 && arguments[1] == "guest-shim" {
+    exit(runGuestShim(directory: arguments[2]))
 }
 guard arguments.count >= 3 else { exit(64) }
 

@@ -148,7 +148,9 @@ struct LocalCrashTests {
             let spec = SpecRecord(
                 id: SandboxID("sb-0"), name: "n", labels: [:], createdAt: .now(), inputs: [], notes: []
             )
-            let lock = try directory.make(spec: spec, expiry: Expiry(after: .seconds(60)))
+            let lock = try directory.make(spec: spec, expiry: Expiry(after: .seconds(60))) {
+                directory throws(SandboxError) in try directory.fillForNamespaces()
+            }
             _ = consume lock
             // What the holder runs beside it, in a session of its own.
             let holder = ["/bin/sh", "-c", "setsid sleep 4761 & " + Bubblewrap.holder[2]]
@@ -298,9 +300,11 @@ extension TestRoot {
     /// A sandbox whose shim is dead, with a recorded init.
     func fabricate(initProcess: ProcessIdentity) throws -> SandboxID {
         let id = SandboxID("sb-" + randomName(20))
-        try provider.makeRoot()
+        try provider.sandboxes.makeRoot()
         let spec = SpecRecord(id: id, name: "n", labels: [:], createdAt: .now(), inputs: [], notes: [])
-        let lock = try directory(id).make(spec: spec, expiry: Expiry(after: .seconds(60)))
+        let lock = try directory(id).make(spec: spec, expiry: Expiry(after: .seconds(60))) {
+            directory throws(SandboxError) in try directory.fillForNamespaces()
+        }
         _ = consume lock
         let gone = ProcessIdentity(pid: 1 << 22, startTime: 1, bootID: try ProcessIdentity.currentBootID())
         var state = StateRecord(state: .running, shim: gone, initProcess: initProcess)

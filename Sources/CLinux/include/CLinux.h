@@ -38,4 +38,11 @@ int clinux_spawn(const char *path, char *const argv[], char *const envp[], const
 // directory /, umask 077, own session, no signal blocked or ignored. Answers with the pid after exec succeeded.
 int clinux_spawn_detached(const char *path, char *const argv[], char *const envp[], const int *fds, int count);
 
+// Starts a child that the kernel kills when the calling thread ends (prctl(2), PR_SET_PDEATHSIG), and otherwise as
+// clinux_spawn_detached does. Answers with its pid after exec succeeded.
+int clinux_spawn_tied(const char *path, char *const argv[], char *const envp[], const int *fds, int count);
+
+// Two connected stream sockets, close-on-exec.
+int clinux_socket_pair(int ends[2]);
+
 #endif

@@ -6,6 +6,7 @@ extension DepotProvider {
     private static let mostAbsences = 5
 
     package func create(_ spec: SandboxSpec) async throws -> SandboxInfo {
+        try refuseSnapshots(spec)
         let request = try DepotMessages.createRequest(spec, provider: name)
         let end = SteadyClock.now() + configuration.startPatience
         let made: SandboxMessage

@@ -50,7 +50,7 @@ enum CommandSink: Sendable {
 /// Feeds a command, takes what it says, and ends it at its deadline or when it is cancelled. Blocks its thread.
 struct CommandLoop: ~Copyable {
     /// Room for complaints, however little output is wanted; the bound for what bwrap says.
-    private static let leastErrorLimit = 64 << 10
+    static let leastErrorLimit = 64 << 10
     /// Of a listened command's complaints so much is kept for ``CommandResult/errors``.
     private static let keptErrors = 4 << 10
     /// Once the command ended, what it left in a pipe is taken; a process that it left behind may write on for ever.

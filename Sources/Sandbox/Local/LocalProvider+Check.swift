@@ -4,14 +4,7 @@ import Glibc
 extension LocalProvider {
     package func check() async throws {
         try await onOwnThread {
-            let program = configuration.shimCommand.first ?? ""
-            guard program.hasPrefix("/"), access(program, X_OK) == 0 else {
-                throw SandboxError(.missingTool, "the shim program \"\(program)\" cannot be run")
-            }
-            try makeRoot()
-            guard access(configuration.root, W_OK | X_OK) == 0 else {
-                throw SandboxError(.notPermitted, "\(configuration.root) is not writable; choose another directory")
-            }
+            try sandboxes.check()
             try Self.checkBubblewrap(Bubblewrap.locate(configuration.bubblewrap))
         }
     }

@@ -64,15 +64,9 @@ extension LocalProvider {
     private func start(
         _ command: ShortCommand, in id: SandboxID
     ) throws(SandboxError) -> StartedCommand {
-        guard !command.arguments.isEmpty else { throw SandboxError(.invalidArgument, "the command is empty") }
-        guard !command.arguments.contains(where: { $0.utf8.contains(0) }) else {
-            throw SandboxError(.invalidArgument, "an argument of the command holds a zero byte")
-        }
-        guard command.environment.keys.allSatisfy({ !$0.isEmpty && !$0.contains("=") }) else {
-            throw SandboxError(.invalidArgument, "an environment variable's name is empty or holds '='")
-        }
-        let directory = try directory(of: id)
-        let sight = try requireAlive(id, directory)
+        try command.validate()
+        let directory = try sandboxes.directory(of: id)
+        let sight = try sandboxes.requireAlive(id, directory)
         guard case .running = sight.info.state, let initProcess = sight.record?.initProcess else {
             throw SandboxError(.unavailable, "sandbox \(id) is still starting; try again")
         }

@@ -46,97 +46,41 @@ package struct LocalProvider: SandboxProvider {
         self.configuration = configuration
     }
 
-    func directory(of id: SandboxID) throws(SandboxError) -> SandboxDirectory {
-        guard SandboxDirectory.isValid(id) else { throw Self.unknown(id) }
-        return SandboxDirectory(path: configuration.root + "/" + id.rawValue)
-    }
-
-    static func unknown(_ id: SandboxID) -> SandboxError {
-        SandboxError(.notFound, "there is no local sandbox \(id)")
-    }
-
-    func probe(_ point: String) {
-        configuration.probe?("local:" + point)
+    var sandboxes: HostSandboxes {
+        HostSandboxes(
+            kind: name, root: configuration.root, shimCommand: configuration.shimCommand, shimPatience: shimPatience,
+            onPoint: configuration.probe)
     }
 
     // MARK: Looking
 
     package func list() async throws -> [SandboxInfo] {
-        try await onOwnThread {
-            try listBlocking().map { directory in try look(directory)?.info }.compactMap { $0 }
-        }
+        try await onOwnThread { () throws(SandboxError) in try sandboxes.list() }
     }
 
     package func get(_ id: SandboxID) async throws -> SandboxInfo? {
         guard SandboxDirectory.isValid(id) else { return nil }
-        return try await onOwnThread { try look(directory(of: id))?.info }
-    }
-
-    func listBlocking() throws(SandboxError) -> [SandboxDirectory] {
-        var directories: [SandboxDirectory] = []
-        for name in try directoryEntries(configuration.root) ?? [] where SandboxDirectory.isValid(SandboxID(name)) {
-            directories.append(SandboxDirectory(path: configuration.root + "/" + name))
+        return try await onOwnThread { () throws(SandboxError) in
+            try sandboxes.look(sandboxes.directory(of: id))?.info
         }
-        return directories
     }
 
-    /// What is known of a sandbox, and the shim's own record.
-    struct Sight: Sendable {
-        var info: SandboxInfo
-        var record: StateRecord?
-        var spec: SpecRecord
-    }
-
-    /// - Returns: `nil` when the sandbox is gone.
-    func look(_ directory: SandboxDirectory) throws(SandboxError) -> Sight? {
-        // The lock before the state: a shim writes its last word before it lets go of the lock.
-        guard let held = try directory.isHeld() else { return nil }
-        let record = try directory.readState()
-        guard let spec = try directory.readSpec() else { return nil }
-        let info = SandboxInfo(
-            id: spec.id,
-            name: spec.name,
-            labels: spec.labels,
-            state: try Self.state(held: held, record: record),
-            createdAt: spec.createdAt,
-            expiresAt: try directory.readExpiry()?.at,
-            notes: spec.notes
-        )
-        return Sight(info: info, record: record, spec: spec)
-    }
-
-    static func state(held: Bool, record: StateRecord?) throws(SandboxError) -> SandboxState {
-        if let record, case .ended = record.state { return record.state }
-        if held { return record?.state ?? .starting }
-        guard let record else { return .ended(reason: "its maker died before it was started") }
-        if try record.shim.bootID != ProcessIdentity.currentBootID() {
-            return .ended(reason: "the machine was restarted")
-        }
-        return .ended(reason: "its shim died")
-    }
-
-    // MARK: Time to live
+    // MARK: The end
 
     package func setTimeToLive(_ timeToLive: Duration, of id: SandboxID) async throws {
-        let directory = try directory(of: id)
-        guard timeToLive > .zero else {
-            throw SandboxError(.invalidArgument, "a time to live of \(timeToLive) is not positive; kill the sandbox")
-        }
-        try await onOwnThread {
-            try requireAlive(id, directory)
-            try SmallFile.replace(directory.expiresPath, Expiry(after: timeToLive).record.bytes, durable: false)
-            // The shim may have decided before the record was there.
-            try requireAlive(id, directory)
-        }
+        try await onOwnThread { () throws(SandboxError) in try sandboxes.setTimeToLive(timeToLive, of: id) }
     }
 
+    package func kill(_ id: SandboxID) async throws {
+        try await onOwnThread { () throws(SandboxError) in try sandboxes.kill(id) }
+    }
+
+    /// Removes what is left of ended sandboxes and of dead makers. Cheap; safe at any time, from several processes.
+    ///
+    /// - Returns: the sandboxes removed.
     @discardableResult
-    func requireAlive(_ id: SandboxID, _ directory: SandboxDirectory) throws(SandboxError) -> Sight {
-        guard let sight = try look(directory) else { throw Self.unknown(id) }
-        if case .ended(let reason) = sight.info.state {
-            throw SandboxError(.ended, "sandbox \(id) is over: \(reason); create another")
-        }
-        return sight
+    package func sweep() async throws -> [SandboxID] {
+        try await onOwnThread { () throws(SandboxError) in try sandboxes.sweep() }
     }
 
     // MARK: Files

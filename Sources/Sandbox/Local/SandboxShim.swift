@@ -23,53 +23,33 @@ package func runSandboxShim(directory: String) -> Int32 {
 
 /// The process that keeps one sandbox.
 private struct SandboxShim {
-    /// The descriptor with the lock; see `LocalProvider.startShim`.
-    private static let lockDescriptor: Int32 = 3
     private static let startPatience = Duration.seconds(15)
     private static let endPatience = Duration.seconds(30)
     /// How late a changed expiry, a TERM or a removed directory may be noticed.
     private static let tick = Duration.seconds(1)
 
     private let directory: SandboxDirectory
-    private let identity: ProcessIdentity
-    private var initProcess: ProcessIdentity?
+    private var duty: ShimDuty
 
     init(directory: SandboxDirectory) throws(SandboxError) {
         self.directory = directory
-        guard directory.isLockFile(Self.lockDescriptor), try directory.isHeld() == true else {
-            throw SandboxError(.invalidArgument, "descriptor 3 is not the held lock of \(directory.path)")
-        }
-        _ = fcntl(Self.lockDescriptor, F_SETFD, FD_CLOEXEC)
-        guard let identity = try ProcessIdentity(of: getpid()) else {
-            throw SandboxError(.system, "/proc does not show this process")
-        }
-        self.identity = identity
-        // TERM stays pending and is looked for; a terminal's signals are not for this process.
-        var blocked = sigset_t()
-        sigemptyset(&blocked)
-        for signal in [SIGTERM, SIGPIPE, SIGHUP, SIGINT, SIGQUIT] { sigaddset(&blocked, signal) }
-        sigprocmask(SIG_BLOCK, &blocked, nil)
+        duty = try ShimDuty(directory: directory)
     }
 
     mutating func run() throws(SandboxError) {
         do throws(SandboxError) {
-            try write(.starting)
+            try duty.write(.starting)
             let sandbox = try start()
-            initProcess = sandbox.identity
-            try write(.running)
+            duty.initProcess = sandbox.identity
+            try duty.write(.running)
             let reason = watch(sandbox)
             try end(sandbox)
-            try write(.ended(reason: reason))
+            try duty.write(.ended(reason: reason))
         } catch {
             // The lock goes with this process; without the record a reader only sees that the shim died.
-            try write(.ended(reason: error.message))
+            try duty.write(.ended(reason: error.message))
             throw error
         }
-    }
-
-    private func write(_ state: SandboxState) throws(SandboxError) {
-        let record = StateRecord(state: state, shim: identity, initProcess: initProcess)
-        try SmallFile.replace(directory.statePath, record.record.bytes, durable: false)
     }
 
     /// Everything that must stay open, or known, as long as the sandbox runs.
@@ -143,28 +123,12 @@ private struct SandboxShim {
     /// Returns when the sandbox has to end, or has ended, with the reason.
     private func watch(_ sandbox: borrowing Running) -> String {
         while true {
-            let remaining = readRemaining()
-            guard let remaining, remaining > .zero else {
-                return remaining == nil ? "its expiry record is gone" : "its time to live passed"
-            }
-            if waitReadable(sandbox.monitorProcess.raw, for: min(remaining, Self.tick)) {
+            if let reason = duty.reasonToEnd() { return reason }
+            if waitReadable(sandbox.monitorProcess.raw, for: duty.pause(atMost: Self.tick)) {
                 return "its init ended"
             }
             // Whatever runs inside can write here; nothing of it is kept.
             _ = drain(sandbox.complaints.raw, limit: 1 << 20)
-            var pending = sigset_t()
-            sigpending(&pending)
-            if sigismember(&pending, SIGTERM) == 1 { return "its shim was told to end (SIGTERM)" }
-            if !directory.isLockFile(Self.lockDescriptor) { return "its directory is gone" }
-        }
-    }
-
-    /// `nil` when the record cannot be read: a sandbox without an expiry must not go on for ever.
-    private func readRemaining() -> Duration? {
-        do throws(SandboxError) {
-            return try directory.readExpiry()?.remaining
-        } catch {
-            return nil
         }
     }
 
@@ -175,16 +139,4 @@ private struct SandboxShim {
         }
         _ = try ChildProcess.reap(sandbox.monitor)
     }
-}
-
-/// What a non-blocking descriptor has to give right now.
-func drain(_ descriptor: Int32, limit: Int) -> [UInt8] {
-    var bytes: [UInt8] = []
-    var chunk = [UInt8](repeating: 0, count: 4096)
-    while bytes.count < limit {
-        let count = retrying { read(descriptor, &chunk, min(chunk.count, limit - bytes.count)) }
-        if count <= 0 { break }
-        bytes += chunk[..<count]
-    }
-    return bytes
 }

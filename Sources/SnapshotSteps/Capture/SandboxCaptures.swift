@@ -153,7 +153,8 @@ package actor SandboxCaptures {
             state = isElsewhere ? .capturing : .failed(reason: Self.stopped)
         }
         return SandboxCapture(
-            id: id, source: record.source, name: record.name, createdAt: record.createdAt, state: state)
+            id: id, source: record.source, name: record.name, createdAt: record.createdAt, state: state,
+            key: documents.outcome?.key)
     }
 
     package func captures() async throws -> [SandboxCapture] {
@@ -311,10 +312,11 @@ package actor SandboxCaptures {
     }
 
     private func start(_ id: String, _ workflow: SnapshotWorkflow) async throws -> RunHandle<SnapshotResult> {
-        let layout = layout(id)
+        let (layout, directory) = (layout(id), directory(id))
         let image = try await onOwnThread { layout.isWhole ? try layout.reference() : nil }
         guard let image else { throw SnapshotError(.failed, Self.stopped) }
-        let input = SnapshotRequest(image: try ImageReference(parsing: image), platform: .host)
+        var input = SnapshotRequest(image: try ImageReference(parsing: image), platform: .host)
+        input.capturedFrom = try await onOwnThread { try Documents(directory).record?.source.rawValue }
         try Task.checkCancellation()
         return try await engine.start(
             workflow, input: input, dedupKey: "capture-\(id)", labels: [Self.label: id, "image": image])
@@ -346,7 +348,7 @@ package actor SandboxCaptures {
         do {
             // A run that failed late may have registered its snapshot.
             if let run = try await run(of: id), run.status.isFinished {
-                try await environment.catalog.remove(madeBy: run.id.description)
+                try await environment.catalog.remove(madeBy: run.id.description, sparingUsed: true)
             }
             try await onOwnThread {
                 try replaceFile(directory + "/failure", text, mode: 0o600)

@@ -18,28 +18,49 @@ extension Catalog {
 
 extension CatalogDatabase {
     fileprivate static func problems(path: String) throws(SnapshotError) -> [String]? {
+        do {
+            return try reading(path) { database in
+                try String.fetchAll(database, sql: "PRAGMA integrity_check").filter { $0 != "ok" }
+            }
+        } catch let error as DatabaseError where [.SQLITE_CORRUPT, .SQLITE_NOTADB].contains(error.resultCode) {
+            return [error.message ?? "\(error.resultCode)"]
+        } catch {
+            throw translated(path, error)
+        }
+    }
+
+    /// The size of each snapshot's file by its id, read from a database of this or an earlier version without a change.
+    static func sizes(path: String) throws(SnapshotError) -> [String: UInt64] {
+        do {
+            let rows = try reading(path) { try Row.fetchAll($0, sql: "SELECT id, size FROM snapshots") } ?? []
+            return Dictionary(rows.map { ($0["id"], UInt64(clamping: $0["size"] as Int64)) }) { $1 }
+        } catch {
+            throw translated(path, error)
+        }
+    }
+
+    /// - Returns: `nil` when another process makes the database just now.
+    private static func reading<Value>(_ path: String, _ body: (Database) throws -> Value) throws -> Value? {
         var configuration = Configuration()
         configuration.readonly = true
         configuration.busyMode = .timeout(10)
-        do {
-            let queue = try DatabaseQueue(path: path, configuration: configuration)
-            return try queue.read { database in
-                // Another process makes it just now.
-                guard try database.tableExists("grdb_migrations") else { return nil }
-                guard try !migrator.hasBeenSuperseded(database) else { throw newer(path) }
-                return try String.fetchAll(database, sql: "PRAGMA integrity_check").filter { $0 != "ok" }
-            }
-        } catch let error as SnapshotError {
-            throw error
-        } catch let error as DatabaseError where [.SQLITE_CORRUPT, .SQLITE_NOTADB].contains(error.resultCode) {
-            return [error.message ?? "\(error.resultCode)"]
-        } catch let error as DatabaseError where error.resultCode == .SQLITE_READONLY {
+        let queue = try DatabaseQueue(path: path, configuration: configuration)
+        return try queue.read { database in
+            guard try database.tableExists("grdb_migrations") else { return nil }
+            guard try !migrator.hasBeenSuperseded(database) else { throw newer(path) }
+            return try body(database)
+        }
+    }
+
+    private static func translated(_ path: String, _ error: any Error) -> SnapshotError {
+        switch error {
+        case let error as SnapshotError: error
+        case let error as DatabaseError where error.resultCode == .SQLITE_READONLY:
             // What a killed process half wrote is taken back by the next one that may write.
-            throw SnapshotError(
+            SnapshotError(
                 .catalog, "\(path) was being written when a process was killed; the next run mends that",
                 retryable: true)
-        } catch {
-            throw failed("read \(path)", error)
+        default: failed("read \(path)", error)
         }
     }
 }

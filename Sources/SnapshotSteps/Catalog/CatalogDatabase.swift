@@ -63,70 +63,19 @@ struct CatalogDatabase: Sendable {
         return SnapshotError(code, "the catalog could not \(what): \(error)", retryable: isRetryable)
     }
 
-    func snapshot(key: String) throws(SnapshotError) -> Snapshot? {
-        try read("look up a snapshot") { database in
-            try Row.fetchOne(database, sql: "SELECT * FROM snapshots WHERE key = ?", arguments: [key])
-                .map(Snapshot.init(row:))
-        }
-    }
-
-    func snapshots() throws(SnapshotError) -> [Snapshot] {
-        try read("list the snapshots") { database in
-            try Row.fetchAll(database, sql: "SELECT * FROM snapshots ORDER BY created_at, id").map(Snapshot.init(row:))
-        }
-    }
-
-    /// Adds a row, or brings the one that has the key up to date.
-    func insert(_ snapshot: Snapshot) throws(SnapshotError) {
-        try write("add a snapshot") { database in
-            try database.execute(
-                sql: """
-                    INSERT INTO snapshots (key, id, image, manifest_digest, platform, sha256, uuid, size, entries,
-                        config, run_id, created_at, last_used_at)
-                    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (key) DO UPDATE SET
-                        sha256 = excluded.sha256, uuid = excluded.uuid, size = excluded.size,
-                        entries = excluded.entries, config = excluded.config, run_id = excluded.run_id,
-                        created_at = excluded.created_at
-                    """,
-                arguments: [
-                    snapshot.key, snapshot.id, snapshot.image, snapshot.manifestDigest, snapshot.platform,
-                    snapshot.sha256, snapshot.uuid, Int64(clamping: snapshot.size), snapshot.entries, snapshot.config,
-                    snapshot.runID, snapshot.createdAt, snapshot.lastUsedAt,
-                ])
-        }
-    }
-
-    func remove(key: String) throws(SnapshotError) {
-        try write("remove a snapshot") { database in
-            try database.execute(sql: "DELETE FROM snapshots WHERE key = ?", arguments: [key])
-        }
-    }
-
-    func touch(key: String, at time: Int64) throws(SnapshotError) {
-        try write("note the use of a snapshot") { database in
-            try database.execute(
-                sql: "UPDATE snapshots SET last_used_at = max(last_used_at, ?) WHERE key = ?", arguments: [time, key])
-        }
-    }
-
-    private func read<Value>(
+    func read<Value>(
         _ what: String, _ body: (Database) throws -> Value
     ) throws(SnapshotError) -> Value {
         do { return try queue.read(body) } catch { throw Self.failed(what, error) }
     }
 
-    private func write(_ what: String, _ body: (Database) throws -> Void) throws(SnapshotError) {
-        do { try queue.write(body) } catch { throw Self.failed(what, error) }
-    }
-}
-
-extension Snapshot {
-    /// The path is not in the row, so that a store may be moved: ``Catalog`` fills it in.
-    fileprivate init(row: Row) throws {
-        self.init(
-            id: row["id"], key: row["key"], path: "", image: row["image"], manifestDigest: row["manifest_digest"],
-            platform: row["platform"], sha256: row["sha256"], uuid: row["uuid"],
-            size: UInt64(clamping: row["size"] as Int64), entries: row["entries"], config: row["config"],
-            runID: row["run_id"], createdAt: row["created_at"], lastUsedAt: row["last_used_at"])
+    func write<Value>(
+        _ what: String, _ body: (Database) throws -> Value
+    ) throws(SnapshotError) -> Value {
+        do { return try queue.write(body) } catch let error as SnapshotError {
+            throw error
+        } catch {
+            throw Self.failed(what, error)
+        }
     }
 }

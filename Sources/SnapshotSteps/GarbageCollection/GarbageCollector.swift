@@ -12,16 +12,21 @@ package struct GarbageCollector: Sendable {
     /// How long an interrupted run keeps its sandbox.
     private let grace: Duration
     private let places: [SandboxPlace]
+    /// Which snapshots go; nil for none.
+    private let retention: SnapshotRetention?
 
     package static let defaultGrace = Duration.seconds(15 * 60)
     /// The label of a run that names its place; without one it is this machine.
     package static let placeLabel = "place"
 
-    /// - Parameter places: where to look, this machine included.
+    /// - Parameters:
+    ///   - places: where to look, this machine included.
+    ///   - retention: which snapshots of the catalog go; nil for none.
     package init(
         environment: SnapshotEnvironment, engine: Engine, places: [SandboxPlace] = [.local],
-        grace: Duration = defaultGrace
+        grace: Duration = defaultGrace, retention: SnapshotRetention? = nil
     ) {
+        self.retention = retention
         self.environment = environment
         self.engine = engine
         self.places = places
@@ -60,12 +65,29 @@ package struct GarbageCollector: Sendable {
                         reason: "the sandbox is gone, and \(reason)"))
             }
         }
+        if let retention { try await self.plan(retention, into: &plan) }
         for directory in try await environment.catalog.unregistered() {
-            if let reason = try await reason(toRemove: directory) {
+            switch try await verdict(on: directory) {
+            case .keep(let reason): plan.kept.append(.init(kind: .directory, id: directory.path, reason: reason))
+            case .remove(let reason):
                 plan.items.append(.init(id: directory.path, subject: .directory(directory), reason: reason))
             }
         }
         return plan
+    }
+
+    private func plan(_ retention: SnapshotRetention, into plan: inout GarbagePlan) async throws {
+        let catalog = environment.catalog
+        let all = try await catalog.snapshots().sorted { ($0.lastUsedAt, $0.id) > ($1.lastUsedAt, $1.id) }
+        for (rank, snapshot) in all.enumerated() {
+            let verdict = retention.verdict(
+                on: snapshot, rank: rank, holders: try await catalog.holders(of: snapshot), now: millisecondsNow())
+            switch verdict {
+            case .keep(let reason): plan.kept.append(.init(kind: .snapshot, id: snapshot.id, reason: reason))
+            case .remove(let reason):
+                plan.items.append(.init(id: snapshot.id, subject: .snapshot(snapshot), reason: reason))
+            }
+        }
     }
 
     private func plan(
@@ -73,7 +95,7 @@ package struct GarbageCollector: Sendable {
     ) async throws {
         for sandbox in sandboxes {
             switch try await verdict(on: runID(of: sandbox)) {
-            case .keep(let reason): plan.kept.append((sandbox.id.rawValue, reason))
+            case .keep(let reason): plan.kept.append(.init(kind: .sandbox, id: sandbox.id.rawValue, reason: reason))
             case .remove(let reason):
                 plan.items.append(
                     .init(
@@ -129,12 +151,19 @@ package struct GarbageCollector: Sendable {
             let result: GarbageOutcome.Result
             do {
                 result = try await execute(item)
+            } catch let error as Spared {
+                result = .spared(error.reason)
             } catch {
                 result = .failed("\(error)")
             }
             outcomes.append(GarbageOutcome(item: item, result: result))
         }
         return outcomes
+    }
+
+    /// A second look found that something is in use.
+    private struct Spared: Error {
+        let reason: String
     }
 
     private func execute(_ item: GarbagePlan.Item) async throws -> GarbageOutcome.Result {
@@ -163,9 +192,20 @@ package struct GarbageCollector: Sendable {
                 }
                 try await claimed?.markReleased(entry)
             }
+        case .snapshot(let snapshot):
+            let names: [String]? = retention?.includesNamed == true ? nil : []
+            do {
+                try await environment.catalog.remove(
+                    snapshot, if: .init(names: names, lastUsedAt: snapshot.lastUsedAt))
+            } catch let error as SnapshotError where [.snapshotInUse, .snapshotNotFound].contains(error.code) {
+                throw Spared(reason: error.message)
+            }
+            return .removed
         case .directory(let directory):
-            return try await holding(directory.runID.flatMap(RunID.init)) { _ in
-                try await environment.catalog.remove(directory)
+            return try await holding(directory.kind.run.flatMap(RunID.init)) { _ in
+                guard try await environment.catalog.remove(directory) else {
+                    throw Spared(reason: "it changed meanwhile, or somebody works in it")
+                }
             }
         }
     }
@@ -211,13 +251,47 @@ package struct GarbageCollector: Sendable {
         return Verdict(run: try await engine.run(run), now: millisecondsNow(), grace: graceMilliseconds)
     }
 
-    private func reason(toRemove directory: Catalog.UnregisteredDirectory) async throws -> String? {
-        if let run = directory.runID {
-            guard case .remove(let reason) = try await verdict(on: RunID(run)) else { return nil }
-            return "a registration was not finished, and \(reason)"
-        }
+    private func verdict(on directory: Catalog.UnregisteredDirectory) async throws -> Verdict {
         let age = millisecondsNow() - directory.modifiedAt
-        // Between the rename and the row stands no more than one commit: an hour is far beyond that.
-        return age > 3_600_000 ? "it belongs to no snapshot" : nil
+        switch directory.kind {
+        case .incoming(let run):
+            let verdict = try await verdict(on: RunID(run))
+            guard case .remove(let reason) = verdict else { return verdict }
+            return .remove("a registration was not finished, and \(reason)")
+        case .whole(let run):
+            return try await verdict(onWhole: directory, run: run)
+        case .pull:
+            if try await environment.catalog.isGathering(directory) { return .keep("a pull is at work") }
+            // Whoever pulls again goes on with what is there.
+            return age > 86_400_000
+                ? .remove("a pull was given up more than a day ago") : .keep("a pull may be gone on with")
+        case .removed: return .remove("its removal was not finished")
+        case .other:
+            // Between the rename and the row stands no more than one commit: an hour is far beyond that.
+            return age > 3_600_000
+                ? .remove("it belongs to no snapshot") : .keep("it belongs to no snapshot, and is young")
+        }
+    }
+
+    /// A whole snapshot without a row: its run died between the rename and the row, or the database was lost.
+    private func verdict(onWhole directory: Catalog.UnregisteredDirectory, run: String?) async throws -> Verdict {
+        if let run = run.flatMap(RunID.init), let record = try await engine.run(run), record.status != .succeeded {
+            let verdict = Verdict(run: record, now: millisecondsNow(), grace: graceMilliseconds)
+            guard case .remove(let reason) = verdict else { return verdict }
+            return .remove("its registration was not finished, and \(reason)")
+        }
+        let name = directory.path.split(separator: "/").last ?? ""
+        return .keep("a whole snapshot that the catalog does not know: snapwf snapshots adopt \(name)")
+    }
+}
+
+extension Catalog.UnregisteredDirectory.Kind {
+    /// The run whose lock is held while such a directory is removed.
+    fileprivate var run: String? {
+        switch self {
+        case .incoming(let run): run
+        case .whole(let run): run
+        case .pull, .removed, .other: nil
+        }
     }
 }

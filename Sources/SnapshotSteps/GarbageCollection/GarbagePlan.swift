@@ -11,6 +11,8 @@ package struct GarbagePlan: Sendable {
             case ledgerEntry(ResourceRecord, at: SandboxPlace)
             /// A directory of the store that no registration will finish.
             case directory(Catalog.UnregisteredDirectory)
+            /// A snapshot that is to be kept no longer.
+            case snapshot(Snapshot)
         }
 
         package let id: String
@@ -18,9 +20,17 @@ package struct GarbagePlan: Sendable {
         package let reason: String
     }
 
+    /// What is ours and stays.
+    package struct Kept: Sendable {
+        package enum Kind: String, Sendable { case sandbox, directory, snapshot }
+
+        package let kind: Kind
+        package let id: String
+        package let reason: String
+    }
+
     package var items: [Item] = []
-    /// Sandboxes of ours that stay, with the reason.
-    package var kept: [(id: String, reason: String)] = []
+    package var kept: [Kept] = []
     /// Places elsewhere that were seen whole and hold nothing of ours.
     package var idle: [SandboxPlace] = []
     /// Places that could not be looked at: nothing of theirs is touched.

@@ -31,6 +31,7 @@ struct DoctorCommand: AsyncParsableCommand {
         var findings = await onOwnThread { StateChecks.run(home) }
         findings += await DatabaseChecks.runsDatabase(state)
         findings += await DatabaseChecks.catalogDatabase(state)
+        findings += await DatabaseChecks.store(state)
         findings.append(
             DatabaseChecks.sqlite(version: SQLiteLibrary.version, hasWALResetBug: SQLiteLibrary.hasWALResetBug))
         findings += await SandboxChecks.bubblewrap()

@@ -8,7 +8,10 @@ struct GCCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "gc",
         abstract: "Ends what runs left behind: sandboxes nobody comes back for, half-made files, old records.",
-        discussion: "Safe from cron, at the same time as runs. Snapshots are never removed by it.")
+        discussion: """
+            Safe from cron, at the same time as runs. Snapshots are removed only with --snapshots, and never one that \
+            somebody works with.
+            """)
 
     @Flag(name: .customLong("dry-run"), help: "Say what would be removed, and why; change nothing.")
     var dryRun = false
@@ -19,9 +22,41 @@ struct GCCommand: AsyncParsableCommand {
     @Option(help: "How long the records of finished runs are kept.")
     var keepRuns = Span(seconds: 30 * 86_400)
 
+    @Flag(help: "Also remove snapshots: those beyond --keep, or not used for --older-than, or both at once.")
+    var snapshots = false
+
+    @Option(help: "With --snapshots: how many stay, those that were used last.")
+    var keep: Int?
+
+    @Option(help: "With --snapshots: only those that were not used for so long, such as 30d.")
+    var olderThan: Span?
+
+    @Flag(help: "With --snapshots: those with a name too.")
+    var named = false
+
+    @Flag(help: "Also read all snapshots and compare them with their SHA-256; exits 5 when one is damaged.")
+    var verify = false
+
     @OptionGroup var places: PlaceOptions
 
     @OptionGroup var options: GlobalOptions
+
+    func validate() throws {
+        guard keep.map({ $0 >= 0 }) ?? true else { throw ValidationError("--keep must not be negative.") }
+        let isBounded = keep != nil || olderThan != nil
+        guard snapshots || !(isBounded || named) else {
+            throw ValidationError("--keep, --older-than and --named are about snapshots: say --snapshots too.")
+        }
+        guard !snapshots || isBounded else {
+            throw ValidationError("--snapshots needs --keep or --older-than, which say what stays.")
+        }
+    }
+
+    private var retention: SnapshotRetention? {
+        guard snapshots else { return nil }
+        return SnapshotRetention(
+            keep: keep, olderThan: olderThan.map { Int64($0.seconds) * 1000 }, includesNamed: named)
+    }
 
     @MainActor
     func run() async throws {
@@ -32,22 +67,24 @@ struct GCCommand: AsyncParsableCommand {
             session.name(named, token: places.token)
             let collector = GarbageCollector(
                 environment: session.environment, engine: session.engine, places: try places(of: session, and: named),
-                grace: .seconds(grace.seconds))
+                grace: .seconds(grace.seconds), retention: retention)
             let plan = try await collector.plan()
-            if dryRun {
-                await session.close()
-                try show(GarbageDocument(plan, outcomes: nil, runs: 0))
-                try failWhereUnseen(plan, reporter)
-                return
+            var outcomes: [GarbageOutcome]?
+            var runs = 0
+            if !dryRun {
+                outcomes = await collector.execute(plan)
+                try await collector.forgetIdle(plan)
+                runs = try await session.engine.deleteFinishedRuns(olderThan: .seconds(keepRuns.seconds))
             }
-            let outcomes = await collector.execute(plan)
-            try await collector.forgetIdle(plan)
-            let runs = try await session.engine.deleteFinishedRuns(olderThan: .seconds(keepRuns.seconds))
-            let document = GarbageDocument(plan, outcomes: outcomes, runs: runs)
+            let catalog = session.catalog
+            let verified =
+                verify ? try await VerifySnapshots.verify(try await catalog.snapshots(), in: catalog) : nil
+            let document = GarbageDocument(plan, outcomes: outcomes, runs: runs, verified: verified)
             await session.close()
             try show(document)
             try failWhereUnseen(plan, reporter)
             if document.items.contains(where: { $0.outcome == "failed" }) { throw Exit(.failed) }
+            if verified?.contains(where: { !$0.whole }) == true { throw Exit(.badImage) }
         }
     }
 
@@ -76,7 +113,11 @@ struct GCCommand: AsyncParsableCommand {
             try deliver("\(item.outcome) \(item.kind) \(item.id): \(item.reason)\(error)\n")
         }
         for kept in document.kept where options.verbose {
-            try deliver("keep sandbox \(kept.id): \(kept.reason)\n")
+            try deliver("keep \(kept.kind) \(kept.id): \(kept.reason)\n")
+        }
+        for item in document.verified ?? [] where !item.whole {
+            let next = item.next.map { "; next: \($0)" } ?? ""
+            try deliver("damaged snapshot \(item.id): \(item.problems.joined(separator: "; "))\(next)\n")
         }
         guard !options.quiet else { return }
         if document.runsDeleted > 0 { try deliver("deleted the records of \(document.runsDeleted) finished runs\n") }
@@ -95,6 +136,7 @@ struct GarbageDocument: Encodable {
         let error: String?
     }
     struct Kept: Encodable {
+        let kind: String
         let id: String
         let reason: String
     }
@@ -108,8 +150,11 @@ struct GarbageDocument: Encodable {
     let kept: [Kept]
     let unseen: [Unseen]
     let runsDeleted: Int
+    /// What reading all snapshots showed; null where nobody asked for it.
+    let verified: [VerifiedSnapshots.Item]?
 
-    init(_ plan: GarbagePlan, outcomes: [GarbageOutcome]?, runs: Int) {
+    init(_ plan: GarbagePlan, outcomes: [GarbageOutcome]?, runs: Int, verified: [VerifiedSnapshots.Item]?) {
+        self.verified = verified
         if let outcomes {
             items = outcomes.map { outcome in
                 switch outcome.result {
@@ -121,7 +166,7 @@ struct GarbageDocument: Encodable {
         } else {
             items = plan.items.map { Item($0, "would-remove") }
         }
-        kept = plan.kept.map { Kept(id: $0.id, reason: $0.reason) }
+        kept = plan.kept.map { Kept(kind: $0.kind.rawValue, id: $0.id, reason: $0.reason) }
         unseen = plan.unseen.map { Unseen(place: $0.place.description, error: $0.error.description) }
         runsDeleted = runs
     }
@@ -134,6 +179,7 @@ extension GarbageDocument.Item {
             case .sandbox: "sandbox"
             case .ledgerEntry: "ledger-entry"
             case .directory: "directory"
+            case .snapshot: "snapshot"
             }
         self.init(kind: kind, id: item.id, reason: item.reason, outcome: outcome, error: error)
     }

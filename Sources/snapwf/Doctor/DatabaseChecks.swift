@@ -7,6 +7,7 @@ import Workflow
 enum DatabaseChecks {
     private static let runs = "runs database"
     private static let catalog = "catalog"
+    private static let snapshots = "snapshots"
     /// Seconds for every gigabyte; a store that needs longer is to be checked when there is time.
     private static let patience = Duration.seconds(120)
 
@@ -89,6 +90,38 @@ enum DatabaseChecks {
         return .fail(
             catalog, "\(state.catalogDatabase) is damaged: \(damage)",
             next: moveAway(state, "catalog.db") + " (snapshots are made anew, with the same bytes)")
+    }
+
+    /// How many snapshots that do not fit are named; the others are counted.
+    private static let named = 10
+
+    static func store(_ state: StateDirectory) async -> [Finding] {
+        do {
+            let found = try await within(patience) { store(state, try await Catalog.audit(in: state)) }
+            return found ?? [.warn(snapshots, "not looked through in time", next: "snapwf snapshots verify --all")]
+        } catch let error as SnapshotError where [.catalog, .catalogNewerThanProgram].contains(error.code) {
+            // The finding about the catalog says it.
+            return []
+        } catch {
+            return [.warn(snapshots, "\(error)", next: "ls -l \(state.snapshots)")]
+        }
+    }
+
+    static func store(_ state: StateDirectory, _ audit: CatalogAudit) -> [Finding] {
+        var findings = audit.broken.prefix(named).map { broken in
+            Finding.warn(snapshots, "\(broken.id): \(broken.problem)", next: "snapwf snapshots verify \(broken.id)")
+        }
+        findings += audit.unknown.prefix(named).map { id in
+            Finding.warn(
+                snapshots, "\(id) is whole, and the catalog does not know it", next: "snapwf snapshots adopt \(id)")
+        }
+        let rest = audit.broken.count + audit.unknown.count - findings.count
+        if rest > 0 { findings.append(.warn(snapshots, "and \(rest) more", next: "snapwf snapshots verify --all")) }
+        if findings.isEmpty {
+            findings.append(
+                .ok(snapshots, "\(audit.snapshots), each with its file (their content: snapwf snapshots verify --all)"))
+        }
+        return findings
     }
 
     static func sqlite(version: String, hasWALResetBug: Bool) -> Finding {

@@ -2,7 +2,7 @@ import CLinux
 import Files
 import Glibc
 
-extension LocalProvider {
+extension HostSandboxes {
     /// How long a killed sandbox may take to be gone.
     private static let endPatience = Duration.seconds(30)
     /// A temporary directory younger than this may be one whose maker has not locked it yet.
@@ -10,15 +10,11 @@ extension LocalProvider {
     /// A shim that has not ended its sandbox by so much after the expiry does not work.
     private static let expiryGrace = Duration.seconds(30)
 
-    package func kill(_ id: SandboxID) async throws {
-        try await onOwnThread { try killBlocking(id) }
-    }
-
     /// Safe to repeat after a crash anywhere, and for two at once: whoever gets the lock of the dead sandbox removes
     /// it, everybody returns when it is gone.
-    func killBlocking(_ id: SandboxID) throws(SandboxError) {
+    func kill(_ id: SandboxID) throws(SandboxError) {
         guard SandboxDirectory.isValid(id) else { return }
-        let directory = SandboxDirectory(path: configuration.root + "/" + id.rawValue)
+        let directory = SandboxDirectory(path: root + "/" + id.rawValue)
         let end = SteadyClock.now() + Self.endPatience
         var pause = Duration.milliseconds(1)
         var shimIsLate = SteadyClock.now() + shimPatience
@@ -57,7 +53,7 @@ extension LocalProvider {
         // A shim that died may have left its init.
         try directory.readState()?.initProcess?.kill(patience: Self.endPatience)
         let name = directory.path.split(separator: "/").last.map(String.init) ?? ""
-        let going = "\(configuration.root)/\(SandboxDirectory.goingPrefix)\(name)-\(randomName(8))"
+        let going = "\(root)/\(SandboxDirectory.goingPrefix)\(name)-\(randomName(8))"
         guard rename(directory.path, going) == 0 else {
             if errno == ENOENT { return }
             throw .system(errno, "rename \(directory.path)")
@@ -70,22 +66,17 @@ extension LocalProvider {
     /// Removes what is left of ended sandboxes and of dead makers. Cheap; safe at any time, from several processes.
     ///
     /// - Returns: the sandboxes removed.
-    @discardableResult
-    package func sweep() async throws -> [SandboxID] {
-        try await onOwnThread { try sweepBlocking() }
-    }
-
-    private func sweepBlocking() throws(SandboxError) -> [SandboxID] {
+    func sweep() throws(SandboxError) -> [SandboxID] {
         var swept: [SandboxID] = []
-        for name in try directoryEntries(configuration.root) ?? [] {
-            let path = configuration.root + "/" + name
+        for name in try directoryEntries(root) ?? [] {
+            let path = root + "/" + name
             if name.hasPrefix(SandboxDirectory.goingPrefix) {
                 try removeFiles(path)
             } else if name.hasPrefix(SandboxDirectory.makingPrefix) {
                 try sweepUnfinished(SandboxDirectory(path: path))
             } else if SandboxDirectory.isValid(SandboxID(name)) {
                 if try isOver(SandboxDirectory(path: path)) {
-                    try killBlocking(SandboxID(name))
+                    try kill(SandboxID(name))
                     swept.append(SandboxID(name))
                 }
             }

@@ -1,17 +1,15 @@
 import CLinux
 import Glibc
 
-/// One local sandbox on disk.
+/// One sandbox of this host on disk, whichever provider made it.
 ///
 ///     spec      what was asked for, labels included; there before anything runs, never changed
 ///     expires   when the time to live ends; replaced as a whole
 ///     state     what the shim tells; replaced as a whole
 ///     lock      held by the maker and then, without a gap, by the shim: held means alive
 ///     log       the shim's own complaints
-///     etc/      the sandbox's passwd and group
-///     work/     seen inside as /work
-///     tmp/      seen inside as /tmp
 ///
+/// Beside them is what the provider itself needs, such as ``workPath`` or the disk of a guest.
 /// Whoever removes it renames it first, so a directory under its own name is always whole.
 struct SandboxDirectory: Sendable {
     static let makingPrefix = ".new-"
@@ -24,8 +22,6 @@ struct SandboxDirectory: Sendable {
     var statePath: String { path + "/state" }
     var expiresPath: String { path + "/expires" }
     var logPath: String { path + "/log" }
-    var workPath: String { path + "/work" }
-    var temporaryPath: String { path + "/tmp" }
 
     /// A name this provider gives, and nothing that could lead elsewhere.
     static func isValid(_ id: SandboxID) -> Bool {
@@ -35,24 +31,18 @@ struct SandboxDirectory: Sendable {
 
     /// Makes the directory under a temporary name, whole and on disk.
     ///
+    /// - Parameter fill: makes what the provider needs in it.
     /// - Returns: the descriptor that holds the lock.
-    func make(spec: SpecRecord, expiry: Expiry) throws(SandboxError) -> Descriptor {
+    func make(
+        spec: SpecRecord, expiry: Expiry, fill: (SandboxDirectory) throws(SandboxError) -> Void
+    ) throws(SandboxError) -> Descriptor {
         guard mkdir(path, 0o700) == 0 else { throw .system(errno, "make \(path)") }
         // The lock gets its name when it is held, so that under this name a free lock means a dead maker.
         let lock = try Descriptor.open(lockPath + ".new", O_RDWR | O_CREAT | O_EXCL)
         let result = clinux_lock(lock.raw)
         guard result >= 0 else { throw .system(-result, "lock \(lockPath)") }
         guard rename(lockPath + ".new", lockPath) == 0 else { throw .system(errno, "rename \(lockPath).new") }
-        for (name, mode) in [("etc", mode_t(0o755)), ("work", 0o755), ("tmp", 0o1777)] {
-            guard mkdir("\(path)/\(name)", 0o700) == 0, chmod("\(path)/\(name)", mode) == 0 else {
-                throw .system(errno, "make \(path)/\(name)")
-            }
-        }
-        try SmallFile.replace(path + "/etc/passwd", Array(Self.passwd.utf8), durable: false)
-        try SmallFile.replace(path + "/etc/group", Array(Self.group.utf8), durable: false)
-        guard chmod(path + "/etc/passwd", 0o644) == 0, chmod(path + "/etc/group", 0o644) == 0 else {
-            throw .system(errno, "make \(path)/etc")
-        }
+        try fill(self)
         try SmallFile.replace(expiresPath, expiry.record.bytes, durable: true)
         try SmallFile.replace(specPath, spec.record.bytes, durable: true)
         try SmallFile.syncDirectory(path)
@@ -102,15 +92,6 @@ struct SandboxDirectory: Sendable {
 
     func readExpiry() throws(SandboxError) -> Expiry? {
         try SmallFile.read(expiresPath).flatMap { Expiry($0) }
-    }
-
-    private static var passwd: String {
-        let me = "sandbox:x:\(getuid()):\(getgid())::/work:/bin/sh\n"
-        return (getuid() == 0 ? "" : me) + "root:x:0:0::/work:/bin/sh\nnobody:x:65534:65534::/:/usr/sbin/nologin\n"
-    }
-
-    private static var group: String {
-        (getgid() == 0 ? "" : "sandbox:x:\(getgid()):\n") + "root:x:0:\nnogroup:x:65534:\n"
     }
 }
 

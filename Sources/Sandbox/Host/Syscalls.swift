@@ -201,3 +201,15 @@ func directoryEntries(_ path: String) throws(SandboxError) -> [String]? {
         if name != "." && name != ".." { names.append(name) }
     }
 }
+
+/// What a non-blocking descriptor has to give right now.
+func drain(_ descriptor: Int32, limit: Int) -> [UInt8] {
+    var bytes: [UInt8] = []
+    var chunk = [UInt8](repeating: 0, count: 4096)
+    while bytes.count < limit {
+        let count = retrying { read(descriptor, &chunk, min(chunk.count, limit - bytes.count)) }
+        if count <= 0 { break }
+        bytes += chunk[..<count]
+    }
+    return bytes
+}

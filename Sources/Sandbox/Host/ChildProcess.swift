@@ -32,6 +32,19 @@ enum ChildProcess {
         return pid
     }
 
+    /// Starts a child that does not outlive the calling thread, in a session of its own.
+    static func startTied(
+        _ path: String, _ arguments: [String], environment: [String], descriptors: [Int32]
+    ) throws(SandboxError) -> Int32 {
+        let pid = withCStrings([path] + arguments) { arguments in
+            withCStrings(environment) { environment in
+                clinux_spawn_tied(path, arguments, environment, descriptors, Int32(descriptors.count))
+            }
+        }
+        guard pid > 0 else { throw .system(-pid, "start \(path)") }
+        return pid
+    }
+
     /// Waits for a child that ended or is about to.
     ///
     /// - Returns: its exit code, or 128 + n when signal n ended it.

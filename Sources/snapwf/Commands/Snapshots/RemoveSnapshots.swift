@@ -1,0 +1,63 @@
+import ArgumentParser
+import Files
+import HelperInterface
+import SnapshotSteps
+
+struct RemoveSnapshots: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "rm",
+        abstract: "Removes snapshots.",
+        discussion: """
+            One that somebody works with stays, whatever is said. One with a name stays too, unless it is named by its \
+            only name here, or --force is given; --force also forgets one whose files are gone.
+            """, aliases: ["remove"])
+
+    @Argument(help: "The snapshots: ids, prefixes of them, names, keys, SHA-256, or @last.")
+    var snapshots: [String]
+
+    @Flag(help: "Also those with names, and those whose files are gone.")
+    var force = false
+
+    @OptionGroup var options: GlobalOptions
+
+    @MainActor
+    func run() async throws {
+        let reporter = RunReporter(options: options, progress: .plain)
+        try await reporter.reportingErrors {
+            let catalog = try RecordedSnapshots.require()
+            var document = RemovedSnapshots()
+            var status: ExitStatus?
+            for name in snapshots {
+                do {
+                    let snapshot = try await catalog.find(name)
+                    try await catalog.remove(
+                        snapshot, if: .init(names: force ? nil : [name], allowsMissingFile: force))
+                    document.removed.append(snapshot.id)
+                } catch let error as SnapshotError {
+                    // The others are removed all the same.
+                    document.failed.append(.init(snapshot: name, code: error.code.rawValue, message: error.message))
+                    status = status ?? error.exitStatus
+                    Terminal.standardError.write("snapwf: \(error.message)\n")
+                }
+            }
+            if options.json {
+                try deliver(JSONText.document(document))
+            } else {
+                try deliver(document.removed.map { (options.quiet ? "" : "removed ") + $0 + "\n" }.joined())
+            }
+            if let status { throw Exit(status) }
+        }
+    }
+
+    /// `snapwf snapshots rm --json`
+    private struct RemovedSnapshots: Encodable {
+        struct Failed: Encodable {
+            let snapshot: String
+            let code: String
+            let message: String
+        }
+        let schema = 1
+        var removed: [String] = []
+        var failed: [Failed] = []
+    }
+}

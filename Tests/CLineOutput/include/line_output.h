@@ -1,0 +1,1 @@
+// The tests' output line by line. There is nothing to call: it is enough to be linked.
