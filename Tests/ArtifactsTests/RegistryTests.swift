@@ -294,10 +294,11 @@ private final class World: @unchecked Sendable {
     func pull(
         _ name: String, credentials: any CredentialStore = .none, options: RegistryOptions = RegistryOptions()
     ) async throws -> PullResult {
-        let download = SnapshotDownload(
-            reference: try reference(name), output: output, platform: try Platform(parsing: "linux/arm64"),
-            logger: silent)
-        return try await download.run { connect($0, credentials, options) }.result
+        let artifact = try await findArtifact(
+            try reference(name), platform: try Platform(parsing: "linux/arm64"),
+            connect: { connect(nil, credentials, options) })
+        return try await SnapshotDownload(artifact, output: output, logger: silent)
+            .run { connect($0, credentials, options) }
     }
 
     @discardableResult

@@ -58,3 +58,23 @@ package func findArtifact(
         reference: pinned, manifestDigest: document.descriptor.digest,
         manifest: try ArtifactManifest(fields, config: config, reference: "\(pinned)", name: name))
 }
+
+/// The same over connections of its own.
+package func findArtifact(
+    _ reference: ImageReference, platform: Platform, connect: () throws -> ImageSources
+) async throws -> FoundArtifact {
+    let sources = try connect()
+    return try await ending(sources) { try await findArtifact(reference, platform: platform, in: sources) }
+}
+
+/// Shuts connections down when `body` is over, however it ends.
+func ending<Value: Sendable>(_ sources: ImageSources, _ body: () async throws -> Value) async throws -> Value {
+    do {
+        let value = try await body()
+        await sources.shutdown()
+        return value
+    } catch {
+        await sources.shutdown()
+        throw error
+    }
+}

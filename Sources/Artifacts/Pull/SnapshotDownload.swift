@@ -14,29 +14,22 @@ import Synchronization
 package struct SnapshotDownload: Sendable {
     package typealias Progress = @Sendable (_ phase: PullProgress.Phase, _ done: UInt64, _ total: UInt64) -> Void
 
-    package var reference: ImageReference
+    package var artifact: FoundArtifact
     package var output: String
-    package var platform: Platform
     package var progress: Progress = { _, _, _ in }
     /// Chunks at a time, about 16 MiB of memory each.
     package var parallel = 4
     package var logger: Logger
 
-    package init(reference: ImageReference, output: String, platform: Platform, logger: Logger) {
-        self.reference = reference
+    package init(_ artifact: FoundArtifact, output: String, logger: Logger) {
+        self.artifact = artifact
         self.output = output
-        self.platform = platform
         self.logger = logger
     }
 
     /// - Parameter connect: gives connections that keep blobs in a cache; they are shut down here.
-    package func run(
-        connect: (BlobCache?) throws -> ImageSources
-    ) async throws -> (result: PullResult, artifact: FoundArtifact) {
-        progress(.resolve, 0, 0)
-        let first = try connect(nil)
-        let artifact = try await ending(first) { try await findArtifact(reference, platform: platform, in: first) }
-        let image = artifact.manifest.image
+    package func run(connect: (BlobCache) throws -> ImageSources) async throws -> PullResult {
+        var image = artifact.manifest.image
         let state = try PullState(
             for: output, identity: artifact.manifestDigest.description, size: Int(clamping: image.size))
         let cache = try BlobCache(directory: state.directory, logger: logger)
@@ -44,25 +37,11 @@ package struct SnapshotDownload: Sendable {
         try await ending(sources) {
             try await fetch(artifact, with: sources, cache: cache, state)
         }
-        var result = image
-        result.output = output
-        let finished = result
+        image.output = output
+        let result = image
         progress(.checksum, image.size, image.size)
-        try await onOwnThread { () throws in try publish(finished, state) }
-        return (finished, artifact)
-    }
-
-    private func ending<Value: Sendable>(
-        _ sources: ImageSources, _ body: () async throws -> Value
-    ) async throws -> Value {
-        do {
-            let value = try await body()
-            await sources.shutdown()
-            return value
-        } catch {
-            await sources.shutdown()
-            throw error
-        }
+        try await onOwnThread { () throws in try publish(result, state) }
+        return result
     }
 
     // MARK: Chunks
@@ -149,7 +128,7 @@ package struct SnapshotDownload: Sendable {
             try removeTree(state.directory)
             throw ArtifactError(
                 .damaged,
-                "the snapshot \(reference) was put together, but its sha256 is \(found) and not the stated "
+                "the snapshot \(artifact.reference) was put together, but its sha256 is \(found) and not the stated "
                     + "\(result.sha256): it was pushed wrong, or changed on this disk. It was removed")
         }
         try file.sync()

@@ -31,6 +31,12 @@ package struct SnapshotPush: Sendable {
         self.stateFile = stateFile ?? "\(file).push-\(target)"
     }
 
+    /// Over connections of its own, which are shut down.
+    package func run(connect: () throws -> ImageSources) async throws -> PushResult {
+        let sources = try connect()
+        return try await ending(sources) { try await run(with: sources) }
+    }
+
     package func run(with sources: ImageSources) async throws -> PushResult {
         guard reference.digest == nil else {
             throw ArtifactError(.usage, "\(reference) names a digest, which is known only after a push: name a tag")

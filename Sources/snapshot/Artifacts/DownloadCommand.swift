@@ -44,13 +44,15 @@ struct DownloadCommand: AsyncParsableCommand {
         let reference = try ImageReference(parsing: reference)
         let credentials = try await access.credentialStore(for: reference)
         let logger = Logger(label: "snapshot", factory: { _ in WarningHandler(report) })
-        var download = SnapshotDownload(
-            reference: reference, output: output, platform: platform.platform, logger: logger)
-        download.progress = { report.progress(PullProgress(phase: $0, bytes: $1, total: $2)) }
         let options = access.options
-        let (result, _) = try await download.run { cache in
+        let connect: (BlobCache?) -> ImageSources = { cache in
             ImageSources(options: options, credentials: credentials, cache: cache, logger: logger)
         }
+        report.progress(PullProgress(phase: .resolve, bytes: 0, total: 0))
+        let artifact = try await findArtifact(reference, platform: platform.platform, connect: { connect(nil) })
+        var download = SnapshotDownload(artifact, output: output, logger: logger)
+        download.progress = { report.progress(PullProgress(phase: $0, bytes: $1, total: $2)) }
+        let result = try await download.run(connect: connect)
         try report.result(result)
     }
 }

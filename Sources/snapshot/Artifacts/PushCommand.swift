@@ -51,15 +51,10 @@ struct PushCommand: AsyncParsableCommand {
         var push = SnapshotPush(file: file, image: try document(), reference: reference, stateFile: state)
         push.progress = { report.progress(PullProgress(phase: .upload, bytes: $0, total: $1)) }
         let logger = Logger(label: "snapshot", factory: { _ in WarningHandler(report) })
-        let sources = ImageSources(options: access.options, credentials: credentials, logger: logger)
-        let pushed: PushResult
-        do {
-            pushed = try await push.run(with: sources)
-        } catch {
-            await sources.shutdown()
-            throw error
+        let options = access.options
+        let pushed = try await push.run {
+            ImageSources(options: options, credentials: credentials, logger: logger)
         }
-        await sources.shutdown()
         try report.pushed(pushed)
     }
 
