@@ -121,8 +121,8 @@ let package = Package(
         .executableTarget(
             name: "snapwf",
             dependencies: [
-                "Connect", "Files", "HelperInterface", "OCI", "Sandbox", "SandboxServer", "SnapshotSteps", "Workflow",
-                argumentParser, crypto, logging, signals,
+                "Connect", "Files", "GuestProtocol", "HelperInterface", "OCI", "Sandbox", "SandboxServer",
+                "SnapshotSteps", "Workflow", argumentParser, crypto, logging, signals,
             ],
             swiftSettings: settings),
         .executableTarget(
