@@ -61,6 +61,7 @@ bench:
 	@mkdir -p out/bench
 	@scripts/bench --json out/bench/snapshot.json
 	@scripts/bench-serve --json out/bench/serve.json
+	@scripts/bench-boot --json out/bench/boot.json
 	@.build-bench/release/workflow-bench --dbos .build-bench-python/bin/python --json out/bench/workflow.json
 
 clean:

@@ -46,4 +46,24 @@ package protocol SnapshotStore: Sendable {
 
     /// - Returns: whether there was one.
     func delete(_ id: String) async throws -> Bool
+
+    /// A snapshot to boot from, by its id or one of its names; kept from removal until it is let go.
+    ///
+    /// - Returns: `nil` when there is none.
+    func bootable(_ id: String) async throws -> BootableSnapshot?
+
+    /// The snapshot of an image, which is made, or brought here, when it is not there yet: that takes as long as it takes, and
+    /// goes on when the caller has left.
+    func bootable(image reference: String) async throws -> BootableSnapshot
+}
+
+/// A snapshot that nobody removes until ``release`` was called.
+package struct BootableSnapshot: Sendable {
+    package let root: SnapshotRoot
+    package let release: @Sendable () -> Void
+
+    package init(root: SnapshotRoot, release: @escaping @Sendable () -> Void) {
+        self.root = root
+        self.release = release
+    }
 }

@@ -12,12 +12,13 @@ package enum Preflight {
     {
         let place = request.place ?? .local
         let provider = try await reach(place, in: environment)
-        try requireCapabilities(request, provider)
+        try await requireCapabilities(request, provider, environment)
         try requireReach(request, provider)
         guard place != .local else { return [] }
         switch request.register ?? .catalog {
         case .catalog: return ["sandbox at \(place); the snapshot will be brought into the catalog of this machine"]
         case .api: return ["sandbox at \(place); the API will keep the snapshot"]
+        case .registry: return ["sandbox at \(place); the snapshot will be pushed to \(request.push ?? "nowhere")"]
         }
     }
 
@@ -37,9 +38,20 @@ package enum Preflight {
         }
     }
 
-    private static func requireCapabilities(_ request: SnapshotRequest, _ provider: any SandboxProvider) throws {
+    private static func requireCapabilities(
+        _ request: SnapshotRequest, _ provider: any SandboxProvider, _ environment: SnapshotEnvironment
+    ) async throws {
         let capabilities = provider.capabilities
-        if request.builderImage != nil, !capabilities.images {
+        try requireTarget(request)
+        if capabilities.bootsSnapshots {
+            guard let builder = request.builderImage else {
+                throw SnapshotError(
+                    .usage,
+                    "\(provider.name) sandboxes boot from a snapshot: make one of an image with a shell and certificates, "
+                        + "and name it: snapwf run debian:12 --name builder, then --builder-image builder")
+            }
+            _ = try await environment.catalog.find(builder)
+        } else if request.builderImage != nil, !capabilities.images {
             throw SnapshotError(
                 .usage,
                 "--builder-image: \(provider.name) sandboxes boot from no image; leave it out, or name a "
@@ -66,6 +78,29 @@ package enum Preflight {
                 throw SnapshotError(
                     .usage, "--register api leaves the snapshot with the API; --name and --label are of the catalog")
             }
+        }
+    }
+
+    private static func requireTarget(_ request: SnapshotRequest) throws {
+        guard request.register != .registry else {
+            guard request.push != nil else {
+                throw SnapshotError(.usage, "--register registry needs a place to push to: --push REFERENCE")
+            }
+            for (isAsked, flag) in [
+                (request.exportPath != nil, "--output"), (request.verifyBoot == true, "--verify-boot"),
+                (request.name != nil, "--name"), (request.labels?.isEmpty == false, "--label"),
+            ] where isAsked {
+                throw SnapshotError(
+                    .usage, "\(flag) needs the snapshot on this machine: leave --register registry out")
+            }
+            return
+        }
+        guard request.register == .api else { return }
+        if request.push != nil {
+            throw SnapshotError(.usage, "--push and --register api exclude each other")
+        }
+        if request.verifyBoot == true {
+            throw SnapshotError(.usage, "--verify-boot needs the snapshot on this machine: leave --register api out")
         }
     }
 

@@ -7,12 +7,15 @@ package import Sandbox
 package enum SandboxPlace: Codable, Hashable, Sendable, CustomStringConvertible {
     /// This machine.
     case local
+    /// Virtual machines on this machine.
+    case vm
     /// A server of the Sandbox API.
     case api(url: String, organization: String?)
 
     package var description: String {
         switch self {
         case .local: "local"
+        case .vm: "vm"
         case .api(let url, let organization): url + (organization.map { " (organization \($0))" } ?? "")
         }
     }

@@ -33,6 +33,11 @@ package struct SnapshotRequest: Codable, Sendable, Hashable {
     /// Where the snapshot goes; nil for the catalog.
     package var register: RegisterTarget?
 
+    /// Where the sandbox pushes the finished image, as a registry's reference; nil for nowhere.
+    package var push: String?
+    /// Whether the image is booted once before it is registered.
+    package var verifyBoot: Bool?
+
     /// Convert even when the catalog has the snapshot.
     package var ignoresCatalog = false
 
@@ -79,6 +84,8 @@ extension SnapshotRequest {
         builderImage = try values.decodeIfPresent(String.self, forKey: .builderImage)
         helperURL = try values.decodeIfPresent(String.self, forKey: .helperURL)
         register = try values.decodeIfPresent(RegisterTarget.self, forKey: .register)
+        push = try values.decodeIfPresent(String.self, forKey: .push)
+        verifyBoot = try values.decodeIfPresent(Bool.self, forKey: .verifyBoot)
         ignoresCatalog = try values.decodeIfPresent(Bool.self, forKey: .ignoresCatalog) ?? false
         name = try values.decodeIfPresent(String.self, forKey: .name)
         labels = try values.decodeIfPresent([String: String].self, forKey: .labels)
@@ -92,6 +99,8 @@ package enum RegisterTarget: String, Codable, Hashable, Sendable, CaseIterable {
     case catalog
     /// The Sandbox API, which captures the sandbox.
     case api
+    /// The registry that it is pushed to.
+    case registry
 }
 
 /// What a run ends with: the workflow's output.
@@ -109,6 +118,10 @@ package struct SnapshotResult: Codable, Sendable, Hashable {
     package var manifestDigest: String
     package var platform: String
     package var entries: Int
+    /// By digest, where the snapshot was pushed.
+    package var pushedTo: String?
+    /// How long its boot for proof took.
+    package var bootMilliseconds: Int?
     /// The snapshot was there already; nothing was converted.
     package var cached: Bool
     package var warnings: [String]

@@ -63,9 +63,18 @@ package struct SnapshotWorkflow: WorkflowDefinition {
                 environment: environment, request: request, resolution: resolution, sandbox: sandbox, step: step
             ).run()
         }
-        return try await scope.step("register", retry: Self.asking(request), timeout: .seconds(2 * 3600)) { _ in
+        var pushedTo: String?
+        if let reference = request.push {
+            pushedTo = try await scope.step("push", retry: Self.pulling(request), timeout: .seconds(24 * 3600)) { step in
+                try await PushStep(
+                    environment: environment, request: request, reference: reference, sandbox: sandbox, step: step
+                ).run()
+            }
+        }
+        return try await scope.step("register", retry: Self.asking(request), timeout: .seconds(2 * 3600)) {
+            [pushedTo] _ in
             try await RegisterStep(
-                environment: environment, request: request, sandbox: sandbox, image: image,
+                environment: environment, request: request, sandbox: sandbox, image: image, pushedTo: pushedTo,
                 runID: scope.id.description
             ).run()
         }
@@ -90,8 +99,11 @@ package struct SnapshotWorkflow: WorkflowDefinition {
 struct RegisteredSnapshot: Codable, Sendable {
     var id: String
     var key: String
-    /// nil for a snapshot that the Sandbox API keeps.
+    /// nil for a snapshot that somebody else keeps.
     var path: String?
+    /// By digest, where it was pushed.
+    var pushedTo: String?
+    var bootMilliseconds: Int?
     var sha256: String
     var size: UInt64
     var uuid: String
@@ -101,8 +113,8 @@ struct RegisteredSnapshot: Codable, Sendable {
     var entries: Int
     var warnings: [String]
 
-    /// What the API captured under an id of its own.
-    init(_ result: PullResult, capturedAs id: String) {
+    /// What an API or a registry keeps under an id of its own.
+    init(_ result: PullResult, keptAs id: String) {
         self.id = id
         key = result.key
         sha256 = result.sha256
@@ -136,6 +148,7 @@ extension SnapshotResult {
             snapshotID: snapshot.id, key: snapshot.key, path: snapshot.path, exportedTo: exportedTo,
             sha256: snapshot.sha256, size: snapshot.size, uuid: snapshot.uuid, image: snapshot.image,
             manifestDigest: snapshot.manifestDigest, platform: snapshot.platform, entries: snapshot.entries,
-            cached: cached, warnings: snapshot.warnings)
+            pushedTo: snapshot.pushedTo, bootMilliseconds: snapshot.bootMilliseconds, cached: cached,
+            warnings: snapshot.warnings)
     }
 }

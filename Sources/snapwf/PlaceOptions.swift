@@ -5,9 +5,13 @@ import SnapshotSteps
 
 /// Where sandboxes come from, on the command line and in the environment.
 struct PlaceOptions: ParsableArguments {
-    enum Kind: String, ExpressibleByArgument, CaseIterable { case local, depot }
+    enum Kind: String, ExpressibleByArgument, CaseIterable { case local, vm, depot }
 
-    @Option(help: "Whose sandboxes: local (this machine) or depot (DEPOT_API_URL, else Depot's own API).")
+    @Option(
+        help: """
+            Whose sandboxes: local (this machine), vm (virtual machines on this machine; needs --builder-image) or \
+            depot (DEPOT_API_URL, else Depot's own API).
+            """)
     var sandbox: Kind?
 
     @Option(help: "Use the Sandbox API at this URL, such as http://builder:7777 or unix:/run/snapwf.sock.")
@@ -24,7 +28,9 @@ struct PlaceOptions: ParsableArguments {
     var org: String?
 
     func validate() throws {
-        if api != nil, sandbox == .local { throw ValidationError("--sandbox local and --api exclude each other.") }
+        if api != nil, let sandbox, sandbox != .depot {
+            throw ValidationError("--sandbox \(sandbox.rawValue) and --api exclude each other.")
+        }
     }
 
     /// The place that the flags name; this machine when they name none.
@@ -33,7 +39,7 @@ struct PlaceOptions: ParsableArguments {
             if token != nil || org != nil {
                 throw SnapshotError(.usage, "--token and --org are for an API: name it with --sandbox depot or --api")
             }
-            return .local
+            return sandbox == .vm ? .vm : .local
         }
         return .api(url: try normalized(url), organization: nonEmpty(org) ?? nonEmpty(variables["DEPOT_ORG_ID"]))
     }

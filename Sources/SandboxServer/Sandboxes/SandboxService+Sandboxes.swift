@@ -8,8 +8,11 @@ extension SandboxService {
     static let maximumMinutes: Int32 = 1440
 
     func createSandbox(_ request: CreateSandboxRequest) async throws -> CreateSandboxResponse {
-        let spec = try spec(request)
-        let info = try await creations.run { try await provider.create(spec) }
+        var spec = try spec(request)
+        let snapshot = try await snapshot(request.runtime)
+        defer { snapshot?.release() }
+        spec.snapshot = snapshot?.root
+        let info = try await creations.run { [spec] in try await provider.create(spec) }
         return CreateSandboxResponse.with { $0.sandbox = message(info) }
     }
 
@@ -123,23 +126,40 @@ extension SandboxService {
         return number
     }
 
-    /// The image that a sandbox should boot from, where its provider can.
+    /// The image that a sandbox should boot from, where its provider pulls images itself.
     private func image(_ runtime: Runtime) throws(ConnectError) -> String? {
         switch runtime.runtime {
-        case nil: return nil
+        case nil, .snapshot?: return nil
         case .named(let name)?:
             throw .invalid("runtime.named", "there is no runtime \"\(name)\"; leave it out")
         case .imageRef(let reference)?:
-            guard provider.capabilities.images else {
-                throw ConnectError(
-                    .unimplemented, "runtime.image_ref: the provider \(provider.name) boots no images; leave it out")
-            }
             guard !reference.isEmpty else { throw .invalid("runtime.image_ref", "is empty") }
-            return reference
-        case .snapshot?:
-            throw ConnectError(
-                .unimplemented, "runtime.snapshot: the provider \(provider.name) boots no snapshots; leave it out")
+            return provider.capabilities.images ? reference : nil
         }
+    }
+
+    /// The snapshot that a sandbox should boot from, of its own or of an image.
+    private func snapshot(_ runtime: Runtime) async throws -> BootableSnapshot? {
+        switch runtime.runtime {
+        case nil, .named?: return nil
+        case .imageRef(let reference)?:
+            guard !provider.capabilities.images else { return nil }
+            return try await bootingStore("runtime.image_ref").bootable(image: reference)
+        case .snapshot(let snapshot)?:
+            let id = try snapshot.checked("runtime.snapshot")
+            guard let found = try await bootingStore("runtime.snapshot").bootable(id) else {
+                throw ConnectError(.notFound, "runtime.snapshot: there is no snapshot \(id)")
+            }
+            return found
+        }
+    }
+
+    private func bootingStore(_ field: String) throws(ConnectError) -> any SnapshotStore {
+        guard provider.capabilities.bootsSnapshots, let snapshots else {
+            throw ConnectError(
+                .unimplemented, "\(field): the provider \(provider.name) boots no snapshots; leave it out")
+        }
+        return snapshots
     }
 }
 

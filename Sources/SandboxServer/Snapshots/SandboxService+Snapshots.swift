@@ -78,7 +78,7 @@ extension SandboxService {
 }
 
 extension SnapshotRef {
-    fileprivate func checked(_ field: String) throws(ConnectError) -> String {
+    func checked(_ field: String) throws(ConnectError) -> String {
         let name = field.isEmpty ? "id" : field + ".id"
         guard case .id(let id)? = selector, !id.isEmpty else { throw .invalid(name, "is missing") }
         guard id.utf8.count <= 256 else { throw .invalid(name, "is longer than 256 bytes") }

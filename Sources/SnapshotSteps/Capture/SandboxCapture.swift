@@ -13,4 +13,6 @@ package struct SandboxCapture: Hashable, Sendable {
     package let name: String?
     package let createdAt: UnixTime
     package var state: State
+    /// Of its snapshot, once it is ready.
+    package var key: String?
 }

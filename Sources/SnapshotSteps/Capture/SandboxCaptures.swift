@@ -153,7 +153,8 @@ package actor SandboxCaptures {
             state = isElsewhere ? .capturing : .failed(reason: Self.stopped)
         }
         return SandboxCapture(
-            id: id, source: record.source, name: record.name, createdAt: record.createdAt, state: state)
+            id: id, source: record.source, name: record.name, createdAt: record.createdAt, state: state,
+            key: documents.outcome?.key)
     }
 
     package func captures() async throws -> [SandboxCapture] {

@@ -32,9 +32,9 @@ extension Catalog {
         try await onOwnThread { try intactSnapshot(of: result) }
     }
 
-    /// Whether a registration of this run has taken the image in already.
-    func hasIncomingImage(runID: String) -> Bool {
-        fileExists(layout.incoming(ofRun: runID) + "/" + CatalogLayout.imageName)
+    /// Where a registration of this run has taken the image in, if it has.
+    func incomingImage(runID: String) -> String {
+        layout.incoming(ofRun: runID) + "/" + CatalogLayout.imageName
     }
 
     /// Removes what a registration did not need, because the snapshot was there already.

@@ -1,3 +1,4 @@
+import Files
 import HelperInterface
 import Sandbox
 
@@ -7,6 +8,8 @@ struct RegisterStep {
     let request: SnapshotRequest
     let sandbox: SandboxHandle
     let image: PulledImage
+    /// By digest, where the sandbox has pushed it.
+    let pushedTo: String?
     let runID: String
 
     func run() async throws -> RegisteredSnapshot {
@@ -20,6 +23,11 @@ struct RegisterStep {
             switch request.register ?? .catalog {
             case .catalog: return try await inCatalog(result)
             case .api: return try await atAPI(result)
+            case .registry:
+                guard let pushedTo else { throw SnapshotError(.usage, "--register registry needs --push REFERENCE") }
+                var registered = RegisteredSnapshot(result, keptAs: pushedTo)
+                registered.pushedTo = pushedTo
+                return registered
             }
         }
     }
@@ -29,24 +37,46 @@ struct RegisterStep {
         if !environment.provider.capabilities.hostFiles, let existing = try await environment.catalog.registered(result)
         {
             try await environment.catalog.discardIncoming(runID: runID)
-            return RegisteredSnapshot(existing, warnings: result.warnings)
+            return try await noted(existing, result, bootMilliseconds: nil)
         }
         if let path = environment.provider.hostPath(of: SandboxPaths.image, in: sandbox.id) {
             file = path
         } else {
             file = environment.catalog.downloadPath(runID: runID)
             // An earlier attempt may have brought all of it and died on the way into the catalog.
-            if !environment.catalog.hasIncomingImage(runID: runID) {
+            if !fileExists(environment.catalog.incomingImage(runID: runID)) {
                 try await ImageDownload(
                     provider: environment.provider, sandbox: sandbox.id, size: result.size, destination: file
                 ).run()
                 environment.probe("register:download.after")
             }
         }
+        let bootMilliseconds = try await verifyBoot(file, result)
         let snapshot = try await environment.catalog.register(
             result, file: file, runID: runID, capturedFrom: request.capturedFrom)
         try await environment.catalog.discardIncoming(runID: runID)
-        return RegisteredSnapshot(snapshot, warnings: result.warnings)
+        return try await noted(snapshot, result, bootMilliseconds: bootMilliseconds)
+    }
+
+    /// Boots the image where it lies now: where the sandbox left it, or where an earlier attempt has brought it.
+    private func verifyBoot(_ file: String, _ result: PullResult) async throws -> Int? {
+        guard request.verifyBoot == true else { return nil }
+        let taken = environment.catalog.incomingImage(runID: runID)
+        guard let path = [file, taken].first(where: { fileExists($0) }) else { return nil }
+        return try await BootCheck(environment: environment, runID: runID).run(path, config: result.config)
+    }
+
+    private func noted(
+        _ snapshot: Snapshot, _ result: PullResult, bootMilliseconds: Int?
+    ) async throws -> RegisteredSnapshot {
+        if let pushedTo { try await environment.catalog.notePush(of: snapshot, to: pushedTo) }
+        if let bootMilliseconds {
+            try await environment.catalog.noteBoot(of: snapshot, milliseconds: bootMilliseconds)
+        }
+        var registered = RegisteredSnapshot(snapshot, warnings: result.warnings)
+        registered.pushedTo = pushedTo
+        registered.bootMilliseconds = bootMilliseconds
+        return registered
     }
 
     private func atAPI(_ result: PullResult) async throws -> RegisteredSnapshot {
@@ -56,7 +86,7 @@ struct RegisterStep {
         // Captures take up to 35 minutes.
         let captured = try await provider.snapshot(
             of: sandbox.id, name: "snapwf-" + result.key.prefix(16), patience: .seconds(40 * 60))
-        return RegisteredSnapshot(result, capturedAs: captured.id)
+        return RegisteredSnapshot(result, keptAs: captured.id)
     }
 }
 

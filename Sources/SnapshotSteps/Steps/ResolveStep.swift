@@ -40,7 +40,7 @@ struct ResolveStep {
         let key = SnapshotKey(
             manifestDigest: image.manifestDigest.description, platform: image.platform.description, size: request.size,
             verity: request.verity, sourceDateEpoch: request.sourceDateEpoch)
-        let asksCatalog = !request.ignoresCatalog && request.register != .api
+        let asksCatalog = !request.ignoresCatalog && [nil, .catalog].contains(request.register)
         let cached = !asksCatalog ? nil : try await environment.catalog.snapshot(forKey: key.hex)
         return Resolution(
             image: image.reference.description, manifestDigest: image.manifestDigest.description,

@@ -69,13 +69,22 @@ struct SandboxResource: DurableResource {
             var labels = identity(of: key)
             labels[SandboxLabel.key] = resolution.key
             labels[SandboxLabel.version] = "\(SnapshotWorkflow.version)"
-            let spec = SandboxSpec(
+            let use = try await builder(by: provider)
+            defer { use?.end() }
+            var spec = SandboxSpec(
                 name: "snapwf-\(key.runID)-g\(key.generation)", labels: labels, vcpus: request.vcpus,
                 memoryBytes: request.memoryBytes, diskBytes: request.diskBytes ?? estimatedDisk(by: provider),
                 timeToLive: .seconds(request.timeToLive), inputs: try SandboxInputs(request).list,
-                imageRef: request.builderImage)
+                imageRef: use == nil ? request.builderImage : nil)
+            if let use { spec.snapshot = try SnapshotRoot(use.snapshot, useLock: use.lockPath) }
             return SandboxHandle(try await create(spec, key))
         }
+    }
+
+    /// The snapshot that the sandbox boots from, where its provider boots such; used until the sandbox itself uses it.
+    private func builder(by provider: any SandboxProvider) async throws -> SnapshotUse? {
+        guard provider.capabilities.bootsSnapshots, let name = request.builderImage else { return nil }
+        return try await environment.catalog.use(environment.catalog.find(name), for: "run \(request.image)")
     }
 
     /// From the call on the creation is in doubt, unless its error says that it made nothing.

@@ -56,7 +56,7 @@ struct RunCommand: AsyncParsableCommand {
     @Option(help: "A PEM file of certificates to trust besides the system's.")
     var caFile: String?
 
-    @Option(help: "The image that the sandbox boots from, where its provider takes one.")
+    @Option(help: "What the sandbox boots from: an image where its provider pulls one, a snapshot for --sandbox vm.")
     var builderImage: String?
 
     @Option(
@@ -67,8 +67,22 @@ struct RunCommand: AsyncParsableCommand {
             """)
     var snapshotBinaryURL: String?
 
-    @Option(help: "Who keeps the snapshot: catalog (this machine) or api (the Sandbox API captures the sandbox).")
+    @Option(
+        help: """
+            Push the snapshot to a registry from inside the sandbox, as an OCI artifact: registry.example/acme/app:1.2. \
+            snapwf snapshots pull brings it back anywhere.
+            """)
+    var push: String?
+
+    @Option(
+        help: """
+            Who keeps the snapshot: catalog (this machine), registry (only where --push puts it) or api (the Sandbox API \
+            captures the sandbox). Default: registry for --push from elsewhere without --output, else catalog.
+            """)
     var register: RegisterTarget?
+
+    @Flag(help: "Boot the snapshot once in a virtual machine before it is kept.")
+    var verifyBoot = false
 
     @Option(help: "What the snapshot is called from now on; the snapshot that had the name loses it.")
     var name: String?
@@ -141,16 +155,51 @@ struct RunCommand: AsyncParsableCommand {
         request.builderImage = builderImage
         request.helperURL = snapshotBinaryURL
         if let snapshotBinaryURL { _ = try HelperAddress(parsing: snapshotBinaryURL) }
-        request.register = register
         if let name { try Catalog.checkName(name) }
         request.name = name
         let labels = try LabelArgument.dictionary(labels)
         request.labels = labels.isEmpty ? nil : labels
+        request.push = try push.map(pushReference)
+        request.register = register ?? defaultTarget(request)
+        request.verifyBoot = verifyBoot ? true : nil
         for file in [request.caFile, request.credentialsFile].compactMap({ $0 }) where access(file, R_OK) != 0 {
             throw SnapshotError(.usage, "\(file) cannot be read: \(String(cString: strerror(errno)))")
         }
         if let export = request.exportPath { try Places.checkExport(export) }
         return request
+    }
+
+    /// What is pushed from elsewhere need not come here, unless something here wants it.
+    private func defaultTarget(_ request: SnapshotRequest) -> RegisterTarget? {
+        guard request.push != nil, case .api? = request.place, output == nil, !verifyBoot, request.name == nil,
+            request.labels?.isEmpty ?? true
+        else { return nil }
+        return .registry
+    }
+
+    private func pushReference(_ text: String) throws -> String {
+        do {
+            let reference = try ImageReference(parsing: text)
+            guard case .registry = reference.transport, reference.digest == nil else {
+                throw SnapshotError(.usage, "--push \(text): name a registry's repository and a tag, such as ghcr.io/acme/app:1")
+            }
+            return reference.description
+        } catch let error as OCIError {
+            throw SnapshotError(.usage, "--push \(text): \(error.message)")
+        }
+    }
+
+    /// Before anything is downloaded: a place where no file can be made is no place.
+    private func checkExport(_ path: String) throws {
+        let directory = String(path[..<(path.lastIndex(of: "/") ?? path.startIndex)])
+        guard access(directory.isEmpty ? "/" : directory, W_OK | X_OK) == 0 else {
+            throw SnapshotError(
+                .usage, "--output \(path) cannot be written: \(directory): \(String(cString: strerror(errno)))")
+        }
+        var status = stat()
+        if lstat(path, &status) == 0, status.st_mode & S_IFMT != S_IFREG {
+            throw SnapshotError(.usage, "--output \(path) is there and is no regular file; name another one")
+        }
     }
 
     private func bytes(_ text: String?, _ flag: String) throws -> UInt64? {

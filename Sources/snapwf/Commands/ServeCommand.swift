@@ -55,6 +55,8 @@ struct ServeCommand: AsyncParsableCommand {
             let configuration = try serverConfiguration()
             let session = try await Session.open(options)
             let provider = session.provider
+            let machines = session.machines
+            let served = RoutedProvider(plain: provider, machines: machines)
             do {
                 try await provider.check()
             } catch {
@@ -62,10 +64,14 @@ struct ServeCommand: AsyncParsableCommand {
                 throw error
             }
             var serving = configuration
-            serving.housekeeping = { try await provider.sweep() }
+            serving.housekeeping = {
+                try await provider.sweep()
+                try await machines.sweep()
+            }
             let captures = SandboxCaptures(environment: session.environment, engine: session.engine)
-            let service = SandboxService(
-                provider: provider, snapshots: CaptureStore(captures: captures), logger: session.logger)
+            let images = ImageSnapshots(environment: session.environment, engine: session.engine)
+            let store = CaptureStore(captures: captures, images: images, catalog: session.catalog)
+            let service = SandboxService(provider: served, snapshots: store, logger: session.logger)
             do {
                 try await captures.resume()
                 let server = try SandboxServer(serving, service: service, logger: session.logger)
