@@ -34,6 +34,7 @@ let package = Package(
         .library(name: "WorkflowTesting", targets: ["WorkflowTesting"]),
         .executable(name: "snapwf", targets: ["snapwf"]),
         .executable(name: "snapshot", targets: ["snapshot"]),
+        .executable(name: "snapwf-agent", targets: ["snapwf-agent"]),
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
@@ -98,6 +99,8 @@ let package = Package(
         .target(name: "CLinux"),
         // What is said between a virtual machine's host and the agent in it. Both without Foundation.
         .target(name: "GuestProtocol", dependencies: ["CCRC32C"], swiftSettings: settings),
+        .target(name: "CGuest"),
+        .target(name: "GuestAgent", dependencies: ["CGuest", "GuestProtocol"], swiftSettings: settings),
         .target(
             name: "Sandbox",
             dependencies: ["CLinux", "Connect", "Files", "GuestProtocol", "SandboxAPI", logging, protobuf],
@@ -129,6 +132,8 @@ let package = Package(
             name: "snapshot",
             dependencies: ["EXT4", "Files", "HelperInterface", "OCI", "RootFS", "Threads", argumentParser, logging],
             swiftSettings: settings),
+
+        .executableTarget(name: "snapwf-agent", dependencies: ["GuestAgent"], swiftSettings: settings),
 
         // Tests. The two programs among them are started as children: one to be killed, one as a sandbox's shim.
         .executableTarget(
