@@ -140,7 +140,10 @@ let package = Package(
             ],
             swiftSettings: settings),
 
-        .executableTarget(name: "snapwf-agent", dependencies: ["GuestAgent"], swiftSettings: settings),
+        // Static: it is all that there is when a guest starts.
+        .executableTarget(
+            name: "snapwf-agent", dependencies: ["GuestAgent"], swiftSettings: settings,
+            linkerSettings: [.unsafeFlags(["-static-executable"])]),
 
         // Tests. The two programs among them are started as children: one to be killed, one as a sandbox's shim.
         .executableTarget(

@@ -74,8 +74,6 @@ final class RunReporter: Sendable {
         case .layers where progress.total > 0: return "  pull          \(amount(progress, speed: speed))"
         case .layers, .write: return "  pull          writing the file system"
         case .checksum: return "  pull          computing the checksum"
-        case .upload: return "  push          \(byteCountText(progress.bytes)) of \(byteCountText(progress.total))"
-        case .download: return "  pull          \(byteCountText(progress.bytes)) of \(byteCountText(progress.total))"
         case .upload: return "  push          \(amount(progress, speed: speed))"
         case .download: return "  pull          \(amount(progress, speed: speed))"
         case .done: return "  pull          done"
