@@ -34,6 +34,7 @@ let package = Package(
         .library(name: "WorkflowTesting", targets: ["WorkflowTesting"]),
         .executable(name: "snapwf", targets: ["snapwf"]),
         .executable(name: "snapshot", targets: ["snapshot"]),
+        .executable(name: "snapwf-agent", targets: ["snapwf-agent"]),
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
@@ -103,6 +104,8 @@ let package = Package(
         .target(name: "CLinux"),
         // What is said between a virtual machine's host and the agent in it. Both without Foundation.
         .target(name: "GuestProtocol", dependencies: ["CCRC32C"], swiftSettings: settings),
+        .target(name: "CGuest"),
+        .target(name: "GuestAgent", dependencies: ["CGuest", "GuestProtocol"], swiftSettings: settings),
         .target(
             name: "Sandbox",
             dependencies: ["CLinux", "Connect", "Files", "GuestProtocol", "SandboxAPI", logging, protobuf],
@@ -126,8 +129,8 @@ let package = Package(
         .executableTarget(
             name: "snapwf",
             dependencies: [
-                "Artifacts", "Connect", "Files", "HelperInterface", "OCI", "Sandbox", "SandboxServer", "SnapshotSteps",
-                "Workflow", argumentParser, crypto, logging, signals,
+                "Artifacts", "Connect", "Files", "GuestProtocol", "HelperInterface", "OCI", "Sandbox", "SandboxServer",
+                "SnapshotSteps", "Workflow", argumentParser, crypto, logging, signals,
             ],
             swiftSettings: settings),
         .executableTarget(
@@ -136,6 +139,11 @@ let package = Package(
                 "Artifacts", "EXT4", "Files", "HelperInterface", "OCI", "RootFS", "Threads", argumentParser, logging,
             ],
             swiftSettings: settings),
+
+        // Static: it is all that there is when a guest starts.
+        .executableTarget(
+            name: "snapwf-agent", dependencies: ["GuestAgent"], swiftSettings: settings,
+            linkerSettings: [.unsafeFlags(["-static-executable"])]),
 
         // Tests. The two programs among them are started as children: one to be killed, one as a sandbox's shim.
         .executableTarget(

@@ -129,7 +129,7 @@ package enum CommandEnd: Hashable, Sendable {
 }
 
 /// Why something was not done.
-package struct GuestFailure: Hashable, Sendable {
+package struct GuestFailure: Error, Hashable, Sendable {
     package enum Code: UInt8, Hashable, Sendable, CaseIterable {
         /// The program, or the file to be read, is not there; a shell would say 127.
         case notFound = 1

@@ -10,9 +10,24 @@ enum ProviderUnderTest: String, CaseIterable, CustomTestStringConvertible, Senda
     case peer
     /// `depot`, asking a server of ours with local sandboxes behind it.
     case served
+    /// Virtual machines, emulated where KVM does not work.
+    case vm
 
     /// Those that can be tried here.
-    static var here: [ProviderUnderTest] { allCases.filter { $0 != .peer || PeerWorld.isPossible } }
+    static var here: [ProviderUnderTest] {
+        allCases.filter { subject in
+            switch subject {
+            case .local, .served: true
+            case .peer: PeerWorld.isPossible
+            case .vm: GuestFixtures.isPossible
+            }
+        }
+    }
+
+    /// An emulated guest takes some seconds to start, which a short time to live has to leave it.
+    private func roomForStart(_ timeToLive: Duration) -> Duration {
+        self == .vm && timeToLive < .seconds(60) ? timeToLive * 3 : timeToLive
+    }
 
     var testDescription: String { rawValue }
 
@@ -28,6 +43,7 @@ enum ProviderUnderTest: String, CaseIterable, CustomTestStringConvertible, Senda
             ]
             try await PeerWorld.with(settings: settings) { try await body($0.provider) }
         case .served: try await ServedRoot.with(minute: minute) { try await body($0) }
+        case .vm: try await GuestWorld.with { try await body($0.provider) }
         }
     }
 
@@ -36,7 +52,8 @@ enum ProviderUnderTest: String, CaseIterable, CustomTestStringConvertible, Senda
         timeToLive: Duration = .seconds(300), _ body: (any SandboxProvider, SandboxID) async throws -> Void
     ) async throws {
         try await with(minute: timeToLive < .seconds(60) ? .seconds(10) : .seconds(60)) { provider in
-            let spec = SandboxSpec(name: "conformance", labels: ["SNAPWF_RUN": "c"], timeToLive: timeToLive)
+            let spec = SandboxSpec(
+                name: "conformance", labels: ["SNAPWF_RUN": "c"], timeToLive: roomForStart(timeToLive))
             let info = try await provider.create(spec)
             try await body(provider, info.id)
             try await provider.kill(info.id)

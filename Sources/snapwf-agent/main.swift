@@ -1,0 +1,3 @@
+import GuestAgent
+
+Boot.main()
