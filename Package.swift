@@ -122,7 +122,7 @@ let package = Package(
         .target(
             name: "SnapshotSteps",
             dependencies: [
-                "CatalogMigrations", "Files", "HelperInterface", "OCI", "Sandbox", "Workflow", grdb, logging,
+                "Artifacts", "CatalogMigrations", "Files", "HelperInterface", "OCI", "Sandbox", "Workflow", grdb, logging,
             ],
             swiftSettings: settings),
 
