@@ -78,6 +78,11 @@ let package = Package(
             name: "OCI", dependencies: ["Files", "Threads", crypto, httpClient, logging, nioSSL] + nio,
             swiftSettings: settings),
 
+        // Snapshots as artifacts of a registry. It knows no file system and no workflow.
+        .target(
+            name: "Artifacts", dependencies: ["CZstd", "Files", "HelperInterface", "OCI", "Threads", crypto, logging],
+            swiftSettings: settings),
+
         // What crosses the border between the workflow and its helper.
         .target(name: "Files", dependencies: ["Threads"], swiftSettings: settings),
         .target(name: "HelperInterface", dependencies: ["Files", "Threads", crypto], swiftSettings: settings),
@@ -124,16 +129,21 @@ let package = Package(
         .executableTarget(
             name: "snapwf",
             dependencies: [
-                "Connect", "Files", "HelperInterface", "OCI", "Sandbox", "SandboxServer", "SnapshotSteps", "Workflow",
-                argumentParser, crypto, logging, signals,
+                "Artifacts", "Connect", "Files", "GuestProtocol", "HelperInterface", "OCI", "Sandbox", "SandboxServer",
+                "SnapshotSteps", "Workflow", argumentParser, crypto, logging, signals,
             ],
             swiftSettings: settings),
         .executableTarget(
             name: "snapshot",
-            dependencies: ["EXT4", "Files", "HelperInterface", "OCI", "RootFS", "Threads", argumentParser, logging],
+            dependencies: [
+                "Artifacts", "EXT4", "Files", "HelperInterface", "OCI", "RootFS", "Threads", argumentParser, logging,
+            ],
             swiftSettings: settings),
 
-        .executableTarget(name: "snapwf-agent", dependencies: ["GuestAgent"], swiftSettings: settings),
+        // Static: it is all that there is when a guest starts.
+        .executableTarget(
+            name: "snapwf-agent", dependencies: ["GuestAgent"], swiftSettings: settings,
+            linkerSettings: [.unsafeFlags(["-static-executable"])]),
 
         // Tests. The two programs among them are started as children: one to be killed, one as a sandbox's shim.
         .executableTarget(
@@ -158,6 +168,10 @@ let package = Package(
         .target(name: "TestSupport", dependencies: ["CLineOutput"], path: "Tests/TestSupport", swiftSettings: settings),
         .testTarget(
             name: "OCITests", dependencies: ["Files", "OCI", "TestSupport", crypto, logging] + nio,
+            swiftSettings: settings),
+        .testTarget(
+            name: "ArtifactsTests",
+            dependencies: ["Artifacts", "CZstd", "Files", "HelperInterface", "OCI", "TestSupport", crypto, logging],
             swiftSettings: settings),
         .testTarget(
             name: "SandboxTests",

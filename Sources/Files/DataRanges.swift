@@ -11,16 +11,18 @@ package struct DataRanges {
     private let descriptor: Int32
     private let path: String
     private let size: Int
-    private var position = 0
+    private var position: Int
 
     /// - Parameters:
     ///   - descriptor: Stays open meanwhile, and nobody else uses its offset.
     ///   - path: For messages.
-    ///   - size: Where to stop: the file's size.
-    package init(of descriptor: Int32, path: String, size: Int) {
+    ///   - start: Where to begin.
+    ///   - size: Where to stop: the file's size, or less.
+    package init(of descriptor: Int32, path: String, from start: Int = 0, size: Int) {
         self.descriptor = descriptor
         self.path = path
         self.size = size
+        position = start
     }
 
     /// nil when there is nothing but a hole until the end, or nothing at all.

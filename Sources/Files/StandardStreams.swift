@@ -2,12 +2,17 @@ import Glibc
 
 /// Writes all of `text` to standard output: what a program was asked for, so that it has failed where this fails.
 package func deliver(_ text: String) throws(FileError) {
-    let bytes = Array(text.utf8)
+    try writeAll(Array(text.utf8), to: STDOUT_FILENO)
+}
+
+/// Writes all bytes to standard output or standard error.
+package func writeAll(_ bytes: [UInt8], to descriptor: Int32) throws(FileError) {
+    let stream = descriptor == STDOUT_FILENO ? "standard output" : "standard error"
     var written = 0
     while written < bytes.count {
         let done = written
-        written += try retryingInterrupts("write to standard output") {
-            bytes.withUnsafeBytes { Glibc.write(STDOUT_FILENO, $0.baseAddress.map { $0 + done }, $0.count - done) }
+        written += try retryingInterrupts("write to \(stream)") {
+            bytes.withUnsafeBytes { Glibc.write(descriptor, $0.baseAddress.map { $0 + done }, $0.count - done) }
         }
     }
 }

@@ -4,6 +4,7 @@ package enum HelperEvent: Sendable, Equatable {
     case warning(String)
     case failure(HelperFailure)
     case result(PullResult)
+    case pushed(PushResult)
 }
 
 /// How far a pull has come. Bytes are those of the compressed layers.
@@ -12,7 +13,7 @@ package struct PullProgress: Codable, Sendable, Equatable {
     package var bytes: UInt64
     package var total: UInt64
 
-    package enum Phase: String, Codable, Sendable { case resolve, layers, write, checksum, done }
+    package enum Phase: String, Codable, Sendable { case resolve, layers, write, checksum, upload, download, done }
 
     /// From 0 to 100, whatever the numbers are: they come from another process.
     package var percent: Int {
@@ -53,6 +54,9 @@ package struct PullResult: Codable, Sendable, Equatable {
     package var key: String
     package var image: String
     package var manifestDigest: String
+    /// Media type and size in bytes of that manifest; nil where the image had none (`docker save`).
+    package var manifestType: String?
+    package var manifestSize: Int64?
     package var platform: String
     /// Inodes in use and names in the tree that a person would count.
     package var entries: Int
@@ -97,6 +101,14 @@ package struct VerityResult: Codable, Sendable, Hashable {
     /// Where the superblock of the tree stands in the file, in bytes: right behind the data.
     package var hashOffset: UInt64
 
+    package init(rootHash: String, salt: String, uuid: String, dataBlocks: UInt64, hashOffset: UInt64) {
+        self.rootHash = rootHash
+        self.salt = salt
+        self.uuid = uuid
+        self.dataBlocks = dataBlocks
+        self.hashOffset = hashOffset
+    }
+
     package init(_ superblock: VeritySuperblock, rootHash: String) {
         self.rootHash = rootHash
         salt = hexadecimal(superblock.salt)
@@ -107,8 +119,8 @@ package struct VerityResult: Codable, Sendable, Hashable {
 }
 
 extension HelperEvent: Codable {
-    private enum CodingKeys: String, CodingKey { case type, progress, message, failure, result }
-    private enum Kind: String, Codable { case progress, warning, failure, result }
+    private enum CodingKeys: String, CodingKey { case type, progress, message, failure, result, pushed }
+    private enum Kind: String, Codable { case progress, warning, failure, result, pushed }
 
     package init(from decoder: any Decoder) throws {
         let container = try decoder.container(keyedBy: CodingKeys.self)
@@ -117,6 +129,7 @@ extension HelperEvent: Codable {
         case .warning: self = .warning(try container.decode(String.self, forKey: .message))
         case .failure: self = .failure(try container.decode(HelperFailure.self, forKey: .failure))
         case .result: self = .result(try container.decode(PullResult.self, forKey: .result))
+        case .pushed: self = .pushed(try container.decode(PushResult.self, forKey: .pushed))
         }
     }
 
@@ -135,6 +148,9 @@ extension HelperEvent: Codable {
         case .result(let result):
             try container.encode(Kind.result, forKey: .type)
             try container.encode(result, forKey: .result)
+        case .pushed(let result):
+            try container.encode(Kind.pushed, forKey: .type)
+            try container.encode(result, forKey: .pushed)
         }
     }
 }

@@ -35,7 +35,7 @@ package struct Descriptor: Hashable, Sendable, Codable {
     }
 
     /// BuildKit hangs attestations into an index as manifests for the platform unknown/unknown; they are no images.
-    var isAttestation: Bool {
+    package var isAttestation: Bool {
         if annotations?["vnd.docker.reference.type"] == "attestation-manifest" { return true }
         return platform?.os == "unknown" && platform?.architecture == "unknown"
     }

@@ -27,6 +27,9 @@ package struct MediaType: RawRepresentable, Hashable, Sendable, Codable, CustomS
     package static let dockerLayer = MediaType(rawValue: "application/vnd.docker.image.rootfs.diff.tar")
     package static let dockerLayerGzip = MediaType(rawValue: "application/vnd.docker.image.rootfs.diff.tar.gzip")
     package static let dockerLayerZstd = MediaType(rawValue: "application/vnd.docker.image.rootfs.diff.tar.zstd")
+    /// What a snapshot of ours is, as an artifact.
+    package static let snapshot = MediaType(rawValue: "application/vnd.snapwf.rootfs.v1")
+    package static let snapshotChunk = MediaType(rawValue: "application/vnd.snapwf.rootfs.ext4.chunk.v1+zstd")
     static let dockerSchema1 = MediaType(rawValue: "application/vnd.docker.distribution.manifest.v1+json")
     static let dockerSchema1Signed = MediaType(rawValue: "application/vnd.docker.distribution.manifest.v1+prettyjws")
 

@@ -70,7 +70,7 @@ package struct Platform: Hashable, Sendable, CustomStringConvertible {
     ///
     /// Variants grow upwards: a machine that runs `arm/v7` runs `v6` too, but never the other way round. A missing
     /// variant means v7 for arm, v8 for arm64, v1 for amd64, as everywhere in the container world.
-    func distance(toOffer offer: Platform) -> Int? {
+    package func distance(toOffer offer: Platform) -> Int? {
         guard os == offer.os, architecture == offer.architecture else { return nil }
         if variant == offer.variant { return 0 }
         guard let asked = effectiveLevel, let offered = offer.effectiveLevel, offered <= asked else { return nil }

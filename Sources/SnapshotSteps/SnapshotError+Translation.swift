@@ -6,7 +6,7 @@ import Workflow
 
 extension SnapshotError {
     /// The error of a module below, in this module's terms. The engine's own errors and cancellation pass as they are.
-    static func translating(_ error: any Error) -> any Error {
+    package static func translating(_ error: any Error) -> any Error {
         switch error {
         case let error as OCIError: SnapshotError(error)
         case let error as SandboxError: translating(error)

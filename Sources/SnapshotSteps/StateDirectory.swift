@@ -12,6 +12,10 @@ package struct StateDirectory: Sendable {
     package var catalogLock: String { path + "/catalog.lock" }
     package var snapshots: String { path + "/snapshots" }
     package var sandboxes: String { path + "/sandboxes" }
+    /// Virtual machines, a directory each.
+    package var machines: String { path + "/machines" }
+    /// What virtual machines need and can be made again.
+    package var machineCache: String { path + "/machine-cache" }
     package var captures: String { path + "/captures" }
     private var ownerFile: String { path + "/owner" }
 

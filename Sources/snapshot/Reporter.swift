@@ -55,6 +55,23 @@ final class Reporter: Sendable {
         }
     }
 
+    /// What was pushed stays pushed, as for ``result(_:)``.
+    func pushed(_ result: PushResult) throws(ResultNotTold) {
+        do throws(FileError) {
+            switch mode {
+            case .json: try deliver(text(.pushed(result)))
+            case .none: break
+            default:
+                say(lineStart, to: 2)
+                let sent = byteCountText(result.bytesSent)
+                try deliver(
+                    "\(result.reference)  \(result.chunks) chunks, \(result.skipped) were there, \(sent) sent\n")
+            }
+        } catch {
+            throw ResultNotTold(output: result.reference, cause: error)
+        }
+    }
+
     private func tell(_ result: PullResult) throws(FileError) {
         switch mode {
         case .json: try deliver(text(.result(result)))

@@ -16,7 +16,8 @@ struct SnapshotTool: AsyncParsableCommand {
             gzip: \(GzipDecoder.fastest.library)
             """,
         subcommands: [
-            PullCommand.self, InspectCommand.self, LsCommand.self, CatCommand.self, DiffCommand.self,
+            PullCommand.self, PushCommand.self, DownloadCommand.self, InspectCommand.self, LsCommand.self,
+            CatCommand.self, DiffCommand.self,
             VerifyCommand.self,
         ])
 

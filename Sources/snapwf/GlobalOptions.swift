@@ -1,4 +1,6 @@
 import ArgumentParser
+import HelperInterface
+import SnapshotSteps
 
 /// What every verb understands.
 struct GlobalOptions: ParsableArguments {
@@ -42,4 +44,13 @@ struct Span: ExpressibleByArgument {
     var defaultValueDescription: String {
         seconds % 60 == 0 ? "\(seconds / 60)m" : "\(seconds)s"
     }
+}
+
+/// The number of bytes that a flag's value says; nil for none.
+func byteCount(_ text: String?, _ flag: String) throws -> UInt64? {
+    guard let text else { return nil }
+    guard let bytes = parseByteCount(text) else {
+        throw SnapshotError(.usage, "\(flag) \(text) is no number of bytes: write 512MiB, 10GiB, 1073741824")
+    }
+    return bytes
 }

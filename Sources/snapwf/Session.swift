@@ -1,3 +1,4 @@
+import Files
 import FoundationEssentials
 import Glibc
 import HelperInterface
@@ -13,6 +14,7 @@ struct Session {
     let engine: Engine
     let catalog: Catalog
     let provider: LocalProvider
+    let machines: VMProvider
     let environment: SnapshotEnvironment
     let logger: Logger
     private let remote: RemoteProviders
@@ -40,6 +42,8 @@ struct Session {
             configuration: .init(
                 root: state.sandboxes, shimCommand: [executable, Snapwf.shimVerb],
                 probe: pass))
+        let machines = VMProvider(
+            configuration: Self.machines(state, variables, executable: executable, pass))
         var environment = SnapshotEnvironment(
             state: state, owner: owner, catalog: catalog, provider: provider,
             helperPath: Places.helper(variables, executable: executable), variables: variables, logger: logger,
@@ -49,20 +53,36 @@ struct Session {
         environment.providers = { place in
             switch place {
             case .local: provider
+            case .vm: machines
             case .api(let url, let organization): try remote.provider(url: url, organization: organization)
             }
         }
         let session = Session(
-            state: state, engine: engine, catalog: catalog, provider: provider, environment: environment,
-            logger: logger, remote: remote)
+            state: state, engine: engine, catalog: catalog, provider: provider, machines: machines,
+            environment: environment, logger: logger, remote: remote)
         await session.sweep()
         return session
+    }
+
+    /// Virtual machines: `SNAPWF_KERNEL`, `SNAPWF_QEMU` and `SNAPWF_AGENT` name what is not where it is looked for.
+    private static func machines(
+        _ state: StateDirectory, _ variables: [String: String], executable: String,
+        _ probe: @escaping @Sendable (String) -> Void
+    ) -> VMProvider.Configuration {
+        var configuration = VMProvider.Configuration(
+            root: state.machines, cache: state.machineCache, shimCommand: [executable, Snapwf.machineShimVerb],
+            agent: nonEmpty(variables["SNAPWF_AGENT"]) ?? parentDirectory(of: executable) + "/snapwf-agent")
+        configuration.kernel = nonEmpty(variables["SNAPWF_KERNEL"]).map(Places.absolutePath)
+        configuration.qemu = nonEmpty(variables["SNAPWF_QEMU"]).map(Places.absolutePath)
+        configuration.probe = probe
+        return configuration
     }
 
     /// Removes what is left of sandboxes that died or ran out.
     func sweep() async {
         do {
             try await provider.sweep()
+            try await machines.sweep()
         } catch {
             logger.warning("ended sandboxes could not be swept: \(error)")
         }

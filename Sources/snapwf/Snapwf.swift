@@ -17,8 +17,8 @@ struct Snapwf: AsyncParsableCommand {
             """,
         version: "snapwf \(Version.text)",
         subcommands: [
-            RunCommand.self, ResumeCommand.self, GCCommand.self, LsCommand.self, ServeCommand.self, ShowCommand.self,
-            SnapshotsCommand.self, DoctorCommand.self,
+            RunCommand.self, ResumeCommand.self, GCCommand.self, LsCommand.self, ShowCommand.self, SnapshotsCommand.self,
+            BootCommand.self, ServeCommand.self, DoctorCommand.self,
         ])
 
     static func main() async {
@@ -28,6 +28,9 @@ struct Snapwf: AsyncParsableCommand {
         // Before everything else: the shim is started for each sandbox and must be small and quick.
         if CommandLine.arguments.count == 3, CommandLine.arguments[1] == shimVerb {
             Glibc.exit(runSandboxShim(directory: CommandLine.arguments[2]))
+        }
+        if CommandLine.arguments.count == 3, CommandLine.arguments[1] == machineShimVerb {
+            Glibc.exit(runGuestShim(directory: CommandLine.arguments[2]))
         }
         do {
             var command = try parseAsRoot()
@@ -45,6 +48,8 @@ struct Snapwf: AsyncParsableCommand {
 
     /// The hidden verb that a sandbox's shim is started with.
     static let shimVerb = "sandbox-shim"
+    /// The same for a virtual machine's.
+    static let machineShimVerb = "guest-shim"
 }
 
 /// The command is over and everything there was to say has been said.

@@ -105,6 +105,12 @@ package final class BlobCache: Sendable {
         drop(digest, why)
     }
 
+    /// Removes a blob that is whole and needed no more.
+    package func forget(_ digest: Digest) {
+        unlink(path(of: digest))
+        proved(digest)
+    }
+
     private func drop(_ digest: Digest, _ why: String) {
         logger.warning(
             "a cached blob is damaged and was removed", metadata: ["blob": "\(digest)", "why": "\(why)"])

@@ -23,7 +23,8 @@ struct ImageResolution<Store: DocumentStore>: Sendable {
         switch try document.content(named: name) {
         case .manifest(let config, let layers):
             return try await resolve(
-                manifestDigest: document.digest, announced: announced, config: config, layers: layers)
+                manifestDigest: document.digest, manifest: document.descriptor, announced: announced, config: config,
+                layers: layers)
         case .index(let entries):
             return try await resolve(entries: entries, indexDigest: document.digest, depth: 1)
         }
@@ -36,8 +37,8 @@ struct ImageResolution<Store: DocumentStore>: Sendable {
         switch try document.content(named: name) {
         case .manifest(let config, let layers):
             return try await resolve(
-                manifestDigest: document.digest, indexDigest: indexDigest, announced: choice.platform, config: config,
-                layers: layers)
+                manifestDigest: document.digest, manifest: document.descriptor, indexDigest: indexDigest,
+                announced: choice.platform, config: config, layers: layers)
         case .index(let nested):
             guard depth < Self.deepestIndex else {
                 throw OCIError(.invalidManifest, "\(name): indexes are nested more than \(Self.deepestIndex) deep")
@@ -50,8 +51,8 @@ struct ImageResolution<Store: DocumentStore>: Sendable {
     ///
     /// - Parameter announced: the platform that an index gave.
     func resolve(
-        manifestDigest: Digest, indexDigest: Digest? = nil, announced: Platform? = nil, config: Descriptor,
-        layers: [Descriptor]
+        manifestDigest: Digest, manifest: Descriptor? = nil, indexDigest: Digest? = nil, announced: Platform? = nil,
+        config: Descriptor, layers: [Descriptor]
     ) async throws(OCIError) -> ResolvedImage {
         guard config.mediaType.isImageConfig else {
             throw OCIError(
@@ -74,6 +75,7 @@ struct ImageResolution<Store: DocumentStore>: Sendable {
         return ResolvedImage(
             reference: reference.pinned(to: manifestDigest),
             manifestDigest: manifestDigest,
+            manifest: manifest,
             indexDigest: indexDigest,
             platform: try effectivePlatform(announced: announced, stated: document.platform),
             config: config,
@@ -88,6 +90,7 @@ struct ImageResolution<Store: DocumentStore>: Sendable {
         if let compression = LayerCompression(layer.mediaType) { return compression }
         let type = layer.mediaType.rawValue
         let place = "\(name): layer \(number) of \(count)"
+        if layer.mediaType == .snapshotChunk { throw .isSnapshot(name) }
         if type.contains(".nondistributable.") || type.contains(".foreign.") {
             throw OCIError(
                 .unsupportedMediaType,
@@ -147,6 +150,9 @@ struct PlatformChoice {
         let nested = entries.filter(\.mediaType.isIndex)
         if images.isEmpty, let only = nested.first, nested.allSatisfy({ $0.digest == only.digest }) { return only }
 
+        if images.isEmpty, entries.contains(where: { $0.artifactType == MediaType.snapshot.rawValue }) {
+            throw .isSnapshot(name)
+        }
         let offered = images.compactMap(\.platform?.description)
         guard !offered.isEmpty else {
             throw OCIError(
@@ -163,5 +169,13 @@ struct PlatformChoice {
 
     private func isArtifact(_ entry: Descriptor) -> Bool {
         entry.artifactType.map { !MediaType(rawValue: $0).isImageConfig } ?? false
+    }
+}
+
+extension OCIError {
+    fileprivate static func isSnapshot(_ name: String) -> OCIError {
+        OCIError(
+            .unsupportedMediaType,
+            "\(name) is a snapshot already, no container image: bring it here with: snapwf snapshots pull \(name)")
     }
 }

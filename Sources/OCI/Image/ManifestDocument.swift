@@ -13,6 +13,21 @@ struct ManifestDocument: Sendable {
         case index([Descriptor])
     }
 
+    /// What points to the document. Its type is the one announced, else the one that it gives itself.
+    var descriptor: Descriptor {
+        Descriptor(mediaType: type ?? .ociManifest, digest: digest, size: Int64(bytes.count))
+    }
+
+    private struct OwnType: Decodable {
+        var mediaType: MediaType?
+    }
+
+    private var type: MediaType? {
+        if let declared = declaredType.flatMap(Self.meaningful) { return declared }
+        // Whoever asks has read the document already; what cannot be read has no type.
+        return try? decodeJSON(OwnType.self, bytes, what: "the manifest").mediaType
+    }
+
     private struct Fields: Decodable {
         var schemaVersion: Int?
         var mediaType: MediaType?

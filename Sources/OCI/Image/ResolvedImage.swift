@@ -3,6 +3,8 @@ package struct ResolvedImage: Sendable {
     /// The reference asked for, pinned by the manifest's digest. Resolving it again gives the same image.
     package let reference: ImageReference
     package let manifestDigest: Digest
+    /// The manifest as a document of a registry; nil where the image has none (`docker save`).
+    package let manifest: Descriptor?
     /// The digest of the index that the manifest was chosen from, when there was one.
     package let indexDigest: Digest?
     /// The platform that the image is for, as its index or config states it.
@@ -17,11 +19,12 @@ package struct ResolvedImage: Sendable {
     package let created: Int64?
 
     package init(
-        reference: ImageReference, manifestDigest: Digest, indexDigest: Digest?, platform: Platform,
-        config: Descriptor, configBytes: [UInt8], layers: [ImageLayer], created: Int64?
+        reference: ImageReference, manifestDigest: Digest, manifest: Descriptor? = nil, indexDigest: Digest?,
+        platform: Platform, config: Descriptor, configBytes: [UInt8], layers: [ImageLayer], created: Int64?
     ) {
         self.reference = reference
         self.manifestDigest = manifestDigest
+        self.manifest = manifest
         self.indexDigest = indexDigest
         self.platform = platform
         self.config = config

@@ -2,6 +2,12 @@ internal import FoundationEssentials
 internal import Logging
 internal import NIOHTTP1
 
+/// What is to be done in a repository: the actions of a token's scope.
+enum RepositoryAccess: String, Sendable {
+    case pull
+    case push = "pull,push"
+}
+
 /// Gets and keeps what the registry wants in `Authorization` for one repository.
 ///
 /// Nothing is sent before the registry asks for it. Tokens live in memory only, and are renewed before they expire.
@@ -36,15 +42,20 @@ actor RegistryAuthorizer {
 
     private let host: String
     private let repository: String
+    private let access: RepositoryAccess
     private let transport: RegistryTransport
     private let store: any CredentialStore
     private let logger: Logger
     private var state = State.anonymous
     private var renewal: Renewal?
 
-    init(host: String, repository: String, transport: RegistryTransport, store: any CredentialStore, logger: Logger) {
+    init(
+        host: String, repository: String, access: RepositoryAccess = .pull, transport: RegistryTransport,
+        store: any CredentialStore, logger: Logger
+    ) {
         self.host = host
         self.repository = repository
+        self.access = access
         self.transport = transport
         self.store = store
         self.logger = logger
@@ -116,10 +127,13 @@ actor RegistryAuthorizer {
                 .invalidResponse,
                 "\(host) sends to \(realm.redacted) for tokens, which is not encrypted: refused")
         }
-        let asked = challenge.parameters["scope"].map { [$0] } ?? []
-        return Bearer(
-            realm: realm, service: challenge.parameters["service"],
-            scopes: asked.isEmpty ? ["repository:\(repository):pull"] : asked)
+        let own = "repository:\(repository):"
+        var scopes = challenge.parameters["scope"].map { [$0] } ?? ["\(own)\(access.rawValue)"]
+        if access == .push {
+            // One token for all that a push asks: to look whether a blob is there needs less than to send it.
+            scopes = scopes.filter { !$0.hasPrefix(own) } + ["\(own)\(access.rawValue)"]
+        }
+        return Bearer(realm: realm, service: challenge.parameters["service"], scopes: scopes)
     }
 
     /// A new token; requests that need one at the same time share it.

@@ -19,20 +19,36 @@ struct RegistryRepository: Sendable {
         _ path: String, headers: HTTPHeaders = [:], what: String,
         failure: (RegistryAnswer) -> RequestFailure
     ) async throws(RequestFailure) -> RegistryTransport.Answer {
+        try await exchange(
+            RegistryTransport.Request(address: try address(path), headers: headers), failure: failure)
+    }
+
+    /// The address of what has this path below the repository.
+    func address(_ path: String) throws(RequestFailure) -> WebAddress {
         guard let base = options.address(ofRegistry: host),
             let address = WebAddress("/v2/\(repository)/\(path)", relativeTo: base)
         else {
             throw RequestFailure(.invalidReference, "\(printable(name)) cannot be made into a web address")
         }
-        var request = RegistryTransport.Request(address: address, headers: headers)
-        request.authorization = try await authorizer.authorization()
+        return address
+    }
+
+    /// One try of any request. Only the registry itself is sent credentials and has its challenges answered, not a place
+    /// that it names for uploads elsewhere.
+    func exchange(
+        _ unsigned: RegistryTransport.Request, failure: (RegistryAnswer) -> RequestFailure
+    ) async throws(RequestFailure) -> RegistryTransport.Answer {
+        var request = unsigned
+        let registry = try address("").origin
+        let isOwn = request.address.origin == registry
+        if isOwn { request.authorization = try await authorizer.authorization() }
         var isFresh = false
         while true {
             let answer = try await transport.send(request)
             if answer.isSuccess { return answer }
             let words = await RegistryAnswer(answer, within: options.timeouts.head)
             // Storage behind a redirect may say 401 as well; that is no question for the registry's credentials.
-            guard answer.status == 401, answer.address.origin == address.origin else { throw failure(words) }
+            guard answer.status == 401, isOwn, answer.address.origin == registry else { throw failure(words) }
             guard !isFresh else {
                 let refused = await authorizer.refused()
                 throw RequestFailure(refused.error.code, refused.error.message + words.ownWords)

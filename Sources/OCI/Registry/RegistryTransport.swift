@@ -15,6 +15,17 @@ final class RegistryTransport: Sendable {
         /// Goes to the first server only, never along a redirect to another one.
         var authorization: String?
         var body: [UInt8]?
+        /// Whether the body may go where a redirect leads. Never for one with a secret.
+        var isUpload = false
+
+        /// Whether a redirect may be followed with the same method and body (RFC 9110, 15.4).
+        fileprivate func mayFollow(_ status: Int) -> Bool {
+            switch status {
+            case 301, 302, 303: method == .GET || method == .HEAD
+            case 307, 308: method == .GET || method == .HEAD || isUpload
+            default: false
+            }
+        }
     }
 
     /// The head of an answer. The connection is given up when nobody has taken the body before this goes.
@@ -95,7 +106,7 @@ final class RegistryTransport: Sendable {
         var authorization = request.authorization
         for _ in 0...Self.mostRedirects {
             let answer = try await exchange(request, at: address, authorization: authorization)
-            guard request.method == .GET, [301, 302, 303, 307, 308].contains(answer.status),
+            guard request.mayFollow(answer.status),
                 let location = answer.response.headers.first(name: "location")
             else { return answer }
             let next = try target(ofRedirect: location, from: address)
@@ -131,8 +142,7 @@ final class RegistryTransport: Sendable {
         let client = try client(for: address.origin)
         do {
             let message = try HTTPClient.Request(
-                url: address.text, method: request.method, headers: headers,
-                body: request.body.map { .byteBuffer(ByteBuffer(bytes: $0)) })
+                url: address.text, method: request.method, headers: headers, body: request.body.map(Self.body))
             let (head, stream) = try await ResponseStream.open(
                 message, client: client, limit: TimeAmount(options.timeouts.head))
             return Answer(head, from: address, stream: stream)
@@ -141,6 +151,26 @@ final class RegistryTransport: Sendable {
             throw RequestFailure(connection: error, origin: address.origin)
         }
     }
+
+    /// Sent piece by piece, so that progress can be seen.
+    private static func body(_ bytes: [UInt8]) -> HTTPClient.Body {
+        let buffer = ByteBuffer(bytes: bytes)
+        guard buffer.readableBytes > pieceSize else { return .byteBuffer(buffer) }
+        return .stream(contentLength: Int64(buffer.readableBytes)) { writer in
+            @Sendable func write(_ rest: ByteBuffer) -> EventLoopFuture<Void> {
+                var rest = rest
+                guard let piece = rest.readSlice(length: min(pieceSize, rest.readableBytes)) else {
+                    return writer.write(.byteBuffer(rest))
+                }
+                let next = rest
+                let written = writer.write(.byteBuffer(piece))
+                return next.readableBytes == 0 ? written : written.flatMap { write(next) }
+            }
+            return write(buffer)
+        }
+    }
+
+    private static let pieceSize = 128 << 10
 
     // MARK: Clients
 

@@ -8,6 +8,8 @@ struct RequestFailure: Error, Sendable {
     let error: OCIError
     /// What the server asked for in `Retry-After`.
     var retryAfter: Duration?
+    /// The HTTP status, where one says more than the error's code.
+    var status: Int?
 
     init(_ error: OCIError, retryAfter: Duration? = nil) {
         self.error = error

@@ -25,6 +25,8 @@ final class ResponseStream: Sendable {
         /// Kept while nothing may be read.
         var pause: EventLoopPromise<Void>?
         var end: Result<Void, any Error>?
+        /// When the last part of the request's body went out.
+        var lastSent: NIODeadline?
 
         mutating func takeEarly() -> ByteBuffer? {
             defer { early = nil }
@@ -52,9 +54,22 @@ final class ResponseStream: Sendable {
         stream.state.withLock { $0.task = task }
         // Also what never reaches the delegate, as that the client is shut down.
         task.futureResult.whenComplete { stream.finish($0) }
-        let deadline = task.eventLoop.scheduleTask(in: limit) { task.fail(reason: HTTPClientError.deadlineExceeded) }
-        defer { deadline.cancel() }
+        let watch = stream.watch(task, limit: limit)
+        defer { watch.cancel() }
         return (try await stream.head(), stream)
+    }
+
+    /// Fails the task when neither a part of the request was sent nor the head has come for so long.
+    private func watch(_ task: HTTPClient.Task<Void>, limit: TimeAmount) -> RepeatedTask {
+        let pause = TimeAmount.nanoseconds(max(limit.nanoseconds / 8, 1_000_000))
+        let started = NIODeadline.now()
+        return task.eventLoop.scheduleRepeatedTask(initialDelay: pause, delay: pause) { [self] watch in
+            let (last, isOver) = state.withLock { ($0.lastSent ?? started, $0.head != nil || $0.end != nil) }
+            if isOver { return watch.cancel() }
+            guard NIODeadline.now() - last >= limit else { return }
+            watch.cancel()
+            task.fail(reason: HTTPClientError.deadlineExceeded)
+        }
     }
 
     private func head() async throws -> HTTPResponseHead {
@@ -124,6 +139,10 @@ final class ResponseStream: Sendable {
 
     // MARK: On the event loop
 
+    fileprivate func sentPart() {
+        state.withLock { $0.lastSent = .now() }
+    }
+
     fileprivate func received(_ head: HTTPResponseHead) {
         state.withLock { state -> CheckedContinuation<HTTPResponseHead, any Error>? in
             guard state.end == nil else { return nil }
@@ -164,6 +183,10 @@ private final class Delegate: HTTPClientResponseDelegate {
     private let stream: ResponseStream
 
     init(stream: ResponseStream) { self.stream = stream }
+
+    func didSendRequestPart(task: HTTPClient.Task<Void>, _ part: IOData) {
+        stream.sentPart()
+    }
 
     func didReceiveHead(task: HTTPClient.Task<Void>, _ head: HTTPResponseHead) -> EventLoopFuture<Void> {
         stream.received(head)

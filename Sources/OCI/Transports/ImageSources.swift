@@ -53,12 +53,40 @@ package final class ImageSources: Sendable {
     }
 
     /// With the credentials of its own host, whomever it stands in for.
-    private func repository(_ name: String, host: String, transport: RegistryTransport) -> RegistryRepository {
+    private func repository(
+        _ name: String, host: String, access: RepositoryAccess = .pull, transport: RegistryTransport
+    ) -> RegistryRepository {
         RegistryRepository(
             host: host, repository: name, transport: transport,
             authorizer: RegistryAuthorizer(
-                host: host, repository: name, transport: transport, store: credentials, logger: logger),
+                host: host, repository: name, access: access, transport: transport, store: credentials,
+                logger: logger),
             logger: logger)
+    }
+
+    /// The documents of a repository as they are, for what is no container image; nothing is contacted yet.
+    ///
+    /// - Throws: `invalidReference` for what is in no registry.
+    package func contents(for reference: ImageReference) throws(OCIError) -> RegistryContents {
+        RegistryContents(repository: try repository(of: reference, access: .pull))
+    }
+
+    /// Where to push; nothing is contacted yet.
+    ///
+    /// - Throws: `invalidReference` for what is in no registry.
+    package func destination(for reference: ImageReference) throws(OCIError) -> RegistryDestination {
+        RegistryDestination(repository: try repository(of: reference, access: .push))
+    }
+
+    private func repository(
+        of reference: ImageReference, access: RepositoryAccess
+    ) throws(OCIError) -> RegistryRepository {
+        guard case .registry(let host, let name, _, _) = reference.transport else {
+            throw OCIError(
+                .invalidReference,
+                "\(printable(reference.description)) is in no registry: write it as registry.example/acme/app:1.2")
+        }
+        return repository(name, host: host, access: access, transport: transport)
     }
 
     /// After a failure that wrong bytes can have caused, and with no reader open: removes what is damaged from the

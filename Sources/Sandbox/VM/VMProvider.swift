@@ -58,6 +58,13 @@ package struct VMProvider: SandboxProvider {
         self.configuration = configuration
     }
 
+    /// The same with another kernel.
+    package func with(kernel: String) -> VMProvider {
+        var configuration = configuration
+        configuration.kernel = kernel
+        return VMProvider(configuration: configuration)
+    }
+
     var sandboxes: HostSandboxes {
         HostSandboxes(
             kind: name, root: configuration.root, shimCommand: configuration.shimCommand, onPoint: configuration.probe)

@@ -64,9 +64,12 @@ package actor ImageSnapshots {
             }
             do {
                 return try await engine.resume(run.id, as: workflow).result()
-            } catch let error as WorkflowError where [.runHeld, .alreadyFinished].contains(error.code) {
-                // Executed here or elsewhere; or just over.
-                try await Task.sleep(for: .milliseconds(200))
+            } catch let error as WorkflowError {
+                switch error.code {
+                // Executed elsewhere, or just over.
+                case .runHeld, .alreadyFinished: try await Task.sleep(for: .milliseconds(200))
+                default: throw error
+                }
             }
         }
     }

@@ -99,10 +99,11 @@ extension Catalog {
         }
     }
 
-    /// The row and the bytes of a result, when both are there. Reads and hashes all of the file.
+    /// The row, the document and the bytes of a result, when all are there. Reads and hashes all of the file.
     private func intactSnapshot(of result: PullResult) throws -> Snapshot? {
         guard let existing = try database.snapshot(key: result.key).map(located), existing.sha256 == result.sha256,
             hasFile(existing), existing.size == result.size,
+            try SnapshotDocument.read(in: layout.directory(of: existing.id))?.sha256 == result.sha256,
             try HelperInterface.sha256(of: OpenFile(existing.path, O_RDONLY | O_NOFOLLOW)).hex == result.sha256
         else { return nil }
         return existing

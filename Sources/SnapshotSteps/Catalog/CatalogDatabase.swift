@@ -39,9 +39,12 @@ struct CatalogDatabase: Sendable {
         }
     }
 
+    /// The steps of the schema, oldest first.
+    static let steps = CatalogMigrations.all
+
     static var migrator: DatabaseMigrator {
         var migrator = DatabaseMigrator()
-        for (identifier, sql) in CatalogMigrations.all {
+        for (identifier, sql) in steps {
             migrator.registerMigration(identifier) { try $0.execute(sql: sql) }
         }
         return migrator

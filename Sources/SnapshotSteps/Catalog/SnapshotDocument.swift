@@ -19,6 +19,8 @@ struct SnapshotDocument: Codable {
     var uuid: String
     var image: String
     var manifestDigest: String
+    var manifestType: String?
+    var manifestSize: Int64?
     var platform: String
     var entries: Int
     var config: String
@@ -39,6 +41,8 @@ struct SnapshotDocument: Codable {
         uuid = snapshot.uuid
         image = snapshot.image
         manifestDigest = snapshot.manifestDigest
+        manifestType = result.manifestType
+        manifestSize = result.manifestSize
         platform = snapshot.platform
         entries = snapshot.entries
         config = snapshot.config
@@ -62,6 +66,8 @@ struct SnapshotDocument: Codable {
         uuid = try values.decode(String.self, forKey: .uuid)
         image = try values.decode(String.self, forKey: .image)
         manifestDigest = try values.decode(String.self, forKey: .manifestDigest)
+        manifestType = try values.decodeIfPresent(String.self, forKey: .manifestType)
+        manifestSize = try values.decodeIfPresent(Int64.self, forKey: .manifestSize)
         platform = try values.decode(String.self, forKey: .platform)
         entries = try values.decode(Int.self, forKey: .entries)
         config = try values.decode(String.self, forKey: .config)
@@ -90,13 +96,18 @@ struct SnapshotDocument: Codable {
     }
 
     /// The snapshot that its row would show.
-    var snapshot: Snapshot {
+    var snapshot: Snapshot { Snapshot(result, origin: origin ?? .run(runID ?? ""), at: createdAt) }
+
+    /// What was said of the image when it was made.
+    var result: PullResult {
         var result = PullResult(
             output: output, sha256: sha256, size: size, uuid: uuid, key: key, image: image,
             manifestDigest: manifestDigest, platform: platform, entries: entries, layerBytes: layerBytes,
             warnings: warnings, config: config)
         result.verity = verity
         result.sourceDateEpoch = sourceDateEpoch
-        return Snapshot(result, origin: origin ?? .run(runID ?? ""), at: createdAt)
+        result.manifestType = manifestType
+        result.manifestSize = manifestSize
+        return result
     }
 }

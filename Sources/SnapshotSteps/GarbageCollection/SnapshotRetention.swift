@@ -24,7 +24,7 @@ package struct SnapshotRetention: Sendable, Hashable {
         }
         if !includesNamed, let name = snapshot.names.first { return .keep("it is called \"\(name)\"") }
         // A clock that was set back makes nothing older.
-        let idle = max(now - snapshot.lastUsedAt, 0)
+        let idle = max(now &- snapshot.lastUsedAt, 0)
         if let keep, rank < keep { return .keep("it is among the \(keep) that were used last") }
         if let olderThan, idle <= olderThan { return .keep("it was used \(idle / 1000) s ago") }
         guard keep != nil || olderThan != nil else { return .keep("nothing says that it is to go") }

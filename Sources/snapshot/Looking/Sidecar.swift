@@ -10,7 +10,7 @@ struct Sidecar {
     let result: PullResult
 
     /// A config may have 8 MiB (OCI); quoted in JSON it grows.
-    private static let largest = 20 << 20
+    static let largest = 20 << 20
 
     /// Nil where no document beside the image is about a file system of this UUID.
     init?(beside image: String, uuid: String) {

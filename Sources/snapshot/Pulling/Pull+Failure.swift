@@ -1,3 +1,4 @@
+import Artifacts
 import EXT4
 import Files
 import Glibc
@@ -19,6 +20,10 @@ extension HelperFailure {
                 HelperFailure(code: error.code.rawValue, message: message, isRetryable: error.isRetryable),
                 ExitStatus(error.code)
             )
+        case let error as ArtifactError:
+            return (
+                HelperFailure(code: error.code.rawValue, message: error.message, isRetryable: false), error.exitStatus
+            )
         case let error as RootFSError:
             // What a layer's source or the image's writer threw comes wrapped, and says best itself what is wrong.
             if let cause = error.cause as? OCIError { return describing(cause, output: output) }
@@ -35,7 +40,7 @@ extension HelperFailure {
             return (
                 HelperFailure(
                     code: "output",
-                    message: "\(error.output) is made and whole, but the result was not told: \(error.cause)",
+                    message: "\(error.output) is done and whole, but the result was not told: \(error.cause)",
                     isRetryable: false), .failed
             )
         case let error as FileError:

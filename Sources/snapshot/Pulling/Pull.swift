@@ -25,8 +25,7 @@ struct Pull {
     var report: Reporter
     var logger: Logger
     var options = RegistryOptions()
-    var credentialsFile: String?
-    var removesCredentialsFile = false
+    var access = AccessOptions()
     /// As a person writes them: `HOST=MIRROR[/prefix]`.
     var mirrors: [String] = []
     var cacheDirectory: String?
@@ -66,7 +65,7 @@ struct Pull {
         let cache = try cacheDirectory.map { (directory) throws(OCIError) in
             try BlobCache(directory: directory, logger: logger)
         }
-        let credentials = try await credentialStore(for: reference)
+        let credentials = try await access.credentialStore(for: reference)
         let sources = ImageSources(
             options: options, credentials: credentials, cache: cache,
             temporaryDirectory: parentDirectory(of: output), logger: logger)
@@ -142,6 +141,8 @@ struct Pull {
             entries: summary.directories + summary.files + summary.otherInodes + summary.hardLinks, layerBytes: total,
             warnings: warnings.first, config: String(decoding: resolved.configBytes, as: UTF8.self))
         result.verity = tree
+        result.manifestType = resolved.manifest?.mediaType.rawValue
+        result.manifestSize = resolved.manifest?.size
         result.sourceDateEpoch = sourceDateEpoch
         return result
     }
@@ -171,15 +172,6 @@ struct Pull {
             name: layer.descriptor.digest.description, compression: compression,
             diffID: layer.diffID.bytes,
             open: { try BlobLayerSource(source.openLayer(layer.descriptor), counter: counter) })
-    }
-
-    private func credentialStore(for reference: ImageReference) async throws -> any CredentialStore {
-        guard let credentialsFile else { return .dockerConfig(environment: environment()) }
-        let store = DockerConfigCredentials.file(credentialsFile)
-        guard removesCredentialsFile, let host = reference.registryHost else { return store }
-        let credentials = try await store.credentials(forRegistry: host)
-        try retryingInterrupts("remove the credentials file \(credentialsFile)") { unlink(credentialsFile) }
-        return FixedCredentials(credentials, forRegistry: host)
     }
 
     private func encode(_ result: PullResult) throws -> [UInt8] {

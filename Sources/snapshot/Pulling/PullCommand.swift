@@ -30,17 +30,7 @@ struct PullCommand: AsyncParsableCommand {
     @Option(help: "The platform to choose from an index.")
     var platform: PlatformArgument = .init(platform: .host)
 
-    @Option(help: "Credentials, in the form of docker's config.json. Default: docker's own.")
-    var credsFile: String?
-
-    @Flag(help: .hidden)
-    var removeCredsFile = false
-
-    @Option(name: .customLong("plain-http"), help: "A registry host that is spoken to without TLS. May be repeated.")
-    var plainHTTPHosts: [String] = []
-
-    @Option(help: "A PEM file of certificates to trust besides the system's.")
-    var caFile: String?
+    @OptionGroup var access: AccessOptions
 
     @OptionGroup var inputs: InputOptions
 
@@ -66,16 +56,12 @@ struct PullCommand: AsyncParsableCommand {
             logger: logger)
         pull.verity = format.verity
         pull.sourceDateEpoch = try format.sourceDateEpoch()
-        pull.options.plainHTTPHosts = Set(plainHTTPHosts)
-        pull.options.caFile = caFile
+        pull.options = access.options
         pull.options.documents = limits.documents
         pull.limits = limits.limits
         pull.mirrors = inputs.mirrors
         pull.cacheDirectory = inputs.cache
-        pull.options.proxyEnvironment = environment()
-        pull.options.userAgent = Version.userAgent
-        pull.credentialsFile = credsFile
-        pull.removesCredentialsFile = removeCredsFile
+        pull.access = access
         pull.execution.gzip = gzip
         if let threads { pull.execution.threads = threads }
         try await pull.run()

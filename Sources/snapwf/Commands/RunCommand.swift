@@ -129,7 +129,7 @@ struct RunCommand: AsyncParsableCommand {
             throw SnapshotError(.usage, error.message)
         }
         var request = SnapshotRequest(
-            image: reference, platform: wanted, size: try bytes(size, "--size"),
+            image: reference, platform: wanted, size: try byteCount(size, "--size"),
             exportPath: output.map(Places.absolutePath), timeToLive: ttl.seconds)
         guard (request.size ?? 0) <= PullArguments.largestSize else {
             throw SnapshotError(
@@ -144,8 +144,8 @@ struct RunCommand: AsyncParsableCommand {
             throw SnapshotError(.usage, error.message)
         }
         request.vcpus = vcpus
-        request.memoryBytes = try bytes(memory, "--memory")
-        request.diskBytes = try bytes(disk, "--disk")
+        request.memoryBytes = try byteCount(memory, "--memory")
+        request.diskBytes = try byteCount(disk, "--disk")
         request.plainHTTPHosts = plainHTTPHosts
         request.caFile = caFile.map(Places.absolutePath)
         request.credentialsFile = credsFile.map(Places.absolutePath)
@@ -200,14 +200,6 @@ struct RunCommand: AsyncParsableCommand {
         if lstat(path, &status) == 0, status.st_mode & S_IFMT != S_IFREG {
             throw SnapshotError(.usage, "--output \(path) is there and is no regular file; name another one")
         }
-    }
-
-    private func bytes(_ text: String?, _ flag: String) throws -> UInt64? {
-        guard let text else { return nil }
-        guard let bytes = parseByteCount(text) else {
-            throw SnapshotError(.usage, "\(flag) \(text) is no number of bytes: write 512MiB, 10GiB, 1073741824")
-        }
-        return bytes
     }
 
     /// What makes two calls the same request.

@@ -71,19 +71,24 @@ final class RunReporter: Sendable {
     private func describe(_ progress: PullProgress, speed: Double?) -> String {
         switch progress.phase {
         case .resolve: return "  pull          reading the manifest"
-        case .layers where progress.total > 0:
-            var text = "  pull          \(byteCountText(progress.bytes)) of \(byteCountText(progress.total))"
-            text += " (\(progress.percent) %)"
-            if let speed, speed > 0, speed < 1e15 {
-                text += ", \(byteCountText(UInt64(speed)))/s"
-                let left = Double(progress.total - min(progress.bytes, progress.total)) / speed
-                if left >= 1, left < 1e7 { text += ", \(spanText(.seconds(Int(left)))) left" }
-            }
-            return text
+        case .layers where progress.total > 0: return "  pull          \(amount(progress, speed: speed))"
         case .layers, .write: return "  pull          writing the file system"
         case .checksum: return "  pull          computing the checksum"
+        case .upload: return "  push          \(amount(progress, speed: speed))"
+        case .download: return "  pull          \(amount(progress, speed: speed))"
         case .done: return "  pull          done"
         }
+    }
+
+    /// How much of how much, how fast, and how long it will take.
+    private func amount(_ progress: PullProgress, speed: Double?) -> String {
+        var text = "\(byteCountText(progress.bytes)) of \(byteCountText(progress.total)) (\(progress.percent) %)"
+        if let speed, speed > 0, speed < 1e15 {
+            text += ", \(byteCountText(UInt64(speed)))/s"
+            let left = Double(progress.total - min(progress.bytes, progress.total)) / speed
+            if left >= 1, left < 1e7 { text += ", \(spanText(.seconds(Int(left)))) left" }
+        }
+        return text
     }
 
     /// One line for what a person wants to know; nil for what is only for the record.

@@ -1,0 +1,57 @@
+import ArgumentParser
+import Artifacts
+import FoundationEssentials
+import HelperInterface
+import Logging
+import OCI
+import SnapshotSteps
+
+/// How the verbs about snapshots reach a registry, and as whom.
+struct RegistryAccess: ParsableArguments {
+    @Option(help: "Credentials, in the form of docker's config.json. Default: docker's own.")
+    var credsFile: String?
+
+    @Option(name: .customLong("plain-http"), help: "A registry host that is spoken to without TLS. May be repeated.")
+    var plainHTTPHosts: [String] = []
+
+    @Option(
+        name: .customLong("tls"),
+        help: "A registry on this machine that is spoken to with TLS; others here are not. May be repeated.")
+    var tlsHosts: [String] = []
+
+    @Option(help: "A PEM file of certificates to trust besides the system's.")
+    var caFile: String?
+
+    func sources(cache: BlobCache? = nil, logger: Logger) -> ImageSources {
+        let variables = ProcessInfo.processInfo.environment
+        var options = RegistryOptions()
+        options.plainHTTPHosts = Set(plainHTTPHosts)
+        options.tlsHosts = Set(tlsHosts)
+        options.caFile = caFile
+        options.proxyEnvironment = variables
+        options.userAgent = Version.userAgent
+        let credentials: any CredentialStore =
+            if let credsFile { DockerConfigCredentials.file(credsFile) } else { .dockerConfig(environment: variables) }
+        return ImageSources(options: options, credentials: credentials, cache: cache, logger: logger)
+    }
+}
+
+/// Gives what went wrong with an artifact in the terms of the other verbs.
+@MainActor
+func translatingArtifactErrors<Value>(_ body: @MainActor () async throws -> Value) async throws -> Value {
+    do {
+        return try await body()
+    } catch let error as ArtifactError {
+        let code: SnapshotError.Code =
+            switch error.code {
+            case .notASnapshot, .invalidArtifact, .tooLarge: .badImage
+            case .damaged, .changed, .noResult: .snapshotDamaged
+            case .noMatchingPlatform: .imageNotFound
+            case .usage: .usage
+            case .resources: .failed
+            }
+        throw SnapshotError(code, error.message)
+    } catch {
+        throw SnapshotError.translating(error)
+    }
+}
