@@ -202,4 +202,60 @@ struct GuestEndTests {
             #expect(try await world.provider.run(.shell("ls /sys/class/net"), in: closed).text == "lo\n")
         }
     }
+
+    @Test("starts every time, twenty at once on a busy host, and each answers")
+    func many() async throws {
+        try await GuestWorld.with { world in
+            let rounds = TestSize.isLong ? 3 : 1
+            for _ in 0..<rounds {
+                try await withThrowingTaskGroup(of: String.self) { group in
+                    for number in 1...20 {
+                        group.addTask {
+                            var spec = world.spec()
+                            spec.memoryBytes = 128 << 20
+                            let id = try await world.provider.create(spec).id
+                            var command = ShortCommand(["echo", "guest \(number)"])
+                            command.deadline = .seconds(120)
+                            let said = try await world.provider.run(command, in: id).text
+                            try await world.provider.kill(id)
+                            return said
+                        }
+                    }
+                    var said: Set<String> = []
+                    for try await words in group { said.insert(words) }
+                    #expect(said == Set((1...20).map { "guest \($0)\n" }))
+                }
+            }
+        }
+    }
+
+    @Test("kills the command of a client that goes, and serves the others")
+    func clientGoes() async throws {
+        try await GuestWorld.with { world in
+            let id = try await world.provider.create(world.spec()).id
+            let directory = world.directory(id)
+            try await onOwnThread {
+                let client = try GuestClient(directory)
+                client.put(
+                    .run(CommandRequest(["sh", "-c", "sleep 4718 & echo $$ $! > /work/pids; echo ready; sleep 4719"])))
+                while client.peer.waiting > 0 { client.peer.flush() }
+                let end = SteadyClock.now() + .seconds(60)
+                // Until it said that it runs; then the connection is closed without a word.
+                while SteadyClock.now() < end {
+                    _ = waitReadable(client.peer.descriptor, for: .seconds(1))
+                    client.peer.fill()
+                    while let message = try client.next() {
+                        if case .output = message { return }
+                    }
+                }
+                throw SandboxError(.deadlineExceeded, "the command did not run")
+            }
+            try await eventually("the command of a client that went goes on") {
+                let look =
+                    "[ -s /work/pids ] || exit 1; for pid in $(cat /work/pids); do kill -0 $pid && exit 1; done; exit 0"
+                return try await world.provider.run(.shell(look), in: id).exitCode == 0
+            }
+            #expect(try await world.provider.run(["true"], in: id).exitCode == 0)
+        }
+    }
 }

@@ -137,7 +137,8 @@ struct GuestPartsTests {
     @Test("a record of a guest is read as it was written")
     func record() throws {
         let record = GuestRecord(
-            qemu: "/q", accelerator: .tcg, kernel: "/a b\n", initramfs: "/i", vcpus: 3, memoryBytes: 1 << 30,
+            qemu: "/q", machine: .q35, accelerator: .tcg, kernel: "/a b\n", initramfs: "/i", vcpus: 3,
+            memoryBytes: 1 << 30,
             network: .none, useLock: "/l", hostname: "h", environment: ["A=1\n2", "B=ä"], user: "u:g",
             workingDirectory: "/w", patience: .seconds(7))
         #expect(GuestRecord(record.record.bytes) == record)

@@ -45,4 +45,8 @@ int clinux_spawn_tied(const char *path, char *const argv[], char *const envp[], 
 // Two connected stream sockets, close-on-exec.
 int clinux_socket_pair(int ends[2]);
 
+// How many thousands of ticks the processor's time-stamp counter makes a second, measured over some 10 ms; 0 where there
+// is no such counter.
+unsigned clinux_tsc_khz(void);
+
 #endif

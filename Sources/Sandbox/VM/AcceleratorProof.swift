@@ -15,6 +15,7 @@ struct AcceleratorProof: Sendable {
     }
 
     let qemu: String
+    let machine: GuestMachine
     let kernel: GuestKernel
     let initramfs: String
     let cache: String
@@ -27,16 +28,24 @@ struct AcceleratorProof: Sendable {
         let key = stableHash(
             "\(try FileMark(qemu)) \(try FileMark(kernel.path)) \(try ProcessIdentity.currentBootID())")
         let path = "\(cache)/accelerator-\(key)"
-        if let known = try SmallFile.read(path).flatMap({ Record($0, title: Self.title) }) {
-            return known["kvm"] == "yes" ? Verdict(accelerator: .kvm) : Self.emulated(known["reason"] ?? "unknown")
-        }
+        if let known = try Self.known(path) { return known }
+        // One tries, the others wait for what it finds; too long a wait is ended by a try of one's own.
+        let lock = try Descriptor.open(cache + "/accelerator.lock", O_RDWR | O_CREAT)
+        let end = SteadyClock.now() + Self.patience * 2
+        while flock(lock.raw, LOCK_EX | LOCK_NB) != 0, SteadyClock.now() < end { pauseThread(.milliseconds(50)) }
+        if let known = try Self.known(path) { return known }
         let trouble = try boot()
         var record = Record(title: Self.title)
         record.add("kvm", trouble == nil ? "yes" : "no")
         if let trouble { record.add("reason", trouble) }
-        try forgetOld()
         try SmallFile.replace(path, record.bytes, durable: false)
+        try keepNewest(8, of: "accelerator-", in: cache)
         return trouble.map(Self.emulated) ?? Verdict(accelerator: .kvm)
+    }
+
+    private static func known(_ path: String) throws(SandboxError) -> Verdict? {
+        guard let record = try SmallFile.read(path).flatMap({ Record($0, title: title) }) else { return nil }
+        return record["kvm"] == "yes" ? Verdict(accelerator: .kvm) : emulated(record["reason"] ?? "unknown")
     }
 
     private static func emulated(_ reason: String) -> Verdict {
@@ -47,7 +56,7 @@ struct AcceleratorProof: Sendable {
     private func boot() throws(SandboxError) -> String? {
         let guest = try RunningGuest.start(
             QEMUCommand(
-                program: qemu, accelerator: .kvm, kernel: kernel.path, initramfs: initramfs, vcpus: 1,
+                program: qemu, machine: machine, accelerator: .kvm, kernel: kernel.path, initramfs: initramfs, vcpus: 1,
                 memoryBytes: 256 << 20, disk: nil, network: .none))
         let agent = FramePeer(guest.agent)
         let nonce = UInt64.random(in: .min ... .max)
@@ -77,11 +86,5 @@ struct AcceleratorProof: Sendable {
         }
         _ = try guest.end()
         return "a guest that was tried with it said nothing within \(Self.patience)"
-    }
-
-    private func forgetOld() throws(SandboxError) {
-        for name in try directoryEntries(cache) ?? [] where name.hasPrefix("accelerator-") {
-            _ = unlink("\(cache)/\(name)")
-        }
     }
 }

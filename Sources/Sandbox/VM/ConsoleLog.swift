@@ -1,4 +1,5 @@
 import Glibc
+import GuestProtocol
 
 /// What a guest says on its console, kept within a bound: two files of at most 256 KiB each, and the last words at hand.
 struct ConsoleLog: ~Copyable {
@@ -57,7 +58,7 @@ struct GuestEpitaph: Sendable {
         if let panic = lines.last(where: { $0.contains("Kernel panic") }) {
             return "its kernel panicked: \(panic)"
         }
-        if let words = lines.last(where: { $0.contains("snapwf-agent: cannot go on: ") }) {
+        if let words = lines.last(where: { $0.contains(GuestPort.lastWords) }) {
             return words
         }
         guard status == 0 else {

@@ -3,6 +3,7 @@ struct GuestRecord: Hashable, Sendable {
     static let title = "snapwf-guest 1"
 
     var qemu: String
+    var machine: GuestMachine
     var accelerator: Accelerator
     var kernel: String
     var initramfs: String
@@ -21,6 +22,7 @@ struct GuestRecord: Hashable, Sendable {
     var record: Record {
         var record = Record(title: Self.title)
         record.add("qemu", qemu)
+        record.add("machine", machine.rawValue)
         record.add("accelerator", accelerator.rawValue)
         record.add("kernel", kernel)
         record.add("initramfs", initramfs)
@@ -41,6 +43,7 @@ extension GuestRecord {
     /// - Returns: `nil` for what nobody here wrote.
     init?(_ bytes: [UInt8]) {
         guard let record = Record(bytes, title: Self.title), let qemu = record["qemu"],
+            let machine = record["machine"].flatMap({ GuestMachine(rawValue: $0) }),
             let accelerator = record["accelerator"].flatMap({ Accelerator(rawValue: $0) }),
             let kernel = record["kernel"], let initramfs = record["initramfs"],
             let vcpus = record.number("vcpus", as: Int.self),
@@ -50,8 +53,9 @@ extension GuestRecord {
             let patience = record.number("patience", as: Int64.self)
         else { return nil }
         self.init(
-            qemu: qemu, accelerator: accelerator, kernel: kernel, initramfs: initramfs, vcpus: vcpus,
-            memoryBytes: memory, network: network, useLock: record["use-lock"], hostname: hostname, environment: [],
+            qemu: qemu, machine: machine, accelerator: accelerator, kernel: kernel, initramfs: initramfs,
+            vcpus: vcpus, memoryBytes: memory, network: network, useLock: record["use-lock"], hostname: hostname,
+            environment: [],
             user: user, workingDirectory: directory, patience: .milliseconds(patience))
         while let value = record["environment.\(environment.count)"] { environment.append(value) }
     }

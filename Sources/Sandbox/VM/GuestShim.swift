@@ -68,8 +68,9 @@ private final class GuestShim {
         console = try ConsoleLog(directory)
         guest = try RunningGuest.start(
             QEMUCommand(
-                program: record.qemu, accelerator: record.accelerator, kernel: record.kernel,
-                initramfs: record.initramfs, vcpus: record.vcpus, memoryBytes: record.memoryBytes,
+                program: record.qemu, machine: record.machine, accelerator: record.accelerator,
+                kernel: record.kernel, initramfs: record.initramfs, vcpus: record.vcpus,
+                memoryBytes: record.memoryBytes,
                 disk: directory.diskPath, network: record.network))
         agent = FramePeer(guest.agent)
         let nonce = UInt64.random(in: .min ... .max)

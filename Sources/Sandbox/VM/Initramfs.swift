@@ -1,4 +1,3 @@
-import Files
 import Glibc
 import GuestProtocol
 
@@ -14,28 +13,24 @@ struct Initramfs: Sendable {
     private let modules: (directory: String, paths: [String])?
     private let release: String
 
-    init(agent: String, kernel: GuestKernel) throws(SandboxError) {
+    init(agent: String, kernel: GuestKernel, machine: GuestMachine) throws(SandboxError) {
         self.agent = agent
         release = kernel.release
+        let names = [machine.busModule] + KernelModules.forGuests
         modules = try kernel.modules.map { directory throws(SandboxError) in
-            (directory, try KernelModules(directory: directory).inOrder(KernelModules.forGuests))
+            (directory, try KernelModules(directory: directory, for: names).inOrder(names))
         }
     }
 
     /// The file, made unless it is in the cache.
     ///
-    /// - Parameter cache: an absolute path; made when it is missing.
     func file(in cache: String) throws(SandboxError) -> String {
         let path = "\(cache)/\(Self.prefix)\(try key()).cpio"
         if linkStatus(path)?.isRegularFile == true { return path }
-        do {
-            try makeDirectories(cache, mode: 0o700)
-        } catch {
-            throw .system(error.errno, error.action)
-        }
         // Two that make it at once make the same.
         try SmallFile.replace(path, try bytes(), durable: true)
-        try Self.forgetOld(in: cache)
+        // A guest that runs has read its own long ago.
+        try keepNewest(Self.mostKept, of: Self.prefix, in: cache)
         return path
     }
 
@@ -69,16 +64,14 @@ struct Initramfs: Sendable {
         for path in paths { text += try FileMark(path).description + "\n" }
         return stableHash(text)
     }
+}
 
-    private static func forgetOld(in cache: String) throws(SandboxError) {
-        let names = (try directoryEntries(cache) ?? []).filter { $0.hasPrefix(prefix) && $0.hasSuffix(".cpio") }
-        guard names.count > mostKept else { return }
-        let byAge = names.sorted { age("\(cache)/\($0)") < age("\(cache)/\($1)") }
-        // A guest that runs has read its own long ago.
-        for name in byAge.dropLast(mostKept) { _ = unlink("\(cache)/\(name)") }
-    }
-
-    private static func age(_ path: String) -> Int { linkStatus(path)?.st_mtim.tv_sec ?? 0 }
+/// Removes all but the newest files of a directory whose names begin so.
+func keepNewest(_ count: Int, of prefix: String, in directory: String) throws(SandboxError) {
+    let paths = (try directoryEntries(directory) ?? []).filter { $0.hasPrefix(prefix) }.map { "\(directory)/\($0)" }
+    guard paths.count > count else { return }
+    let byAge = paths.map { (path: $0, age: linkStatus($0)?.st_mtim.tv_sec ?? 0) }.sorted { $0.age < $1.age }
+    for old in byAge.dropLast(count) { _ = unlink(old.path) }
 }
 
 /// Which state of which file: another content has another mark, unless somebody sets clocks and sizes right on purpose.

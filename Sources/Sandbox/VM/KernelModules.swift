@@ -2,10 +2,11 @@ import Glibc
 
 /// Which files of a kernel's module directory give some modules, in the order in which they can be loaded.
 struct KernelModules: Sendable {
-    /// What a guest needs for its disk, its console port, its network and its entropy. Those that a kernel does not have, it
-    /// may do without; the disk's and the port's are found missing when the guest does not answer.
+    /// What a guest needs for its disk, its console port, its network and its entropy, besides the bus. Those that a kernel
+    /// does not have, it may do without; the disk's and the port's are found missing when the guest does not answer.
+    /// ext4 asks for its checksum by name and not as a dependency.
     static let forGuests = [
-        "virtio_pci", "virtio_mmio", "virtio_blk", "virtio_console", "virtio_net", "virtio_rng", "ext4",
+        "virtio_console", "virtio_blk", "virtio_rng", "virtio_net", "crc32c_generic", "ext4",
     ]
 
     private struct File: Sendable {
@@ -20,7 +21,9 @@ struct KernelModules: Sendable {
 
     /// Reads `modules.dep` (depmod(8)) and `modules.builtin`. Where depmod never ran, as in a package's tree that is not
     /// installed, the modules tell their needs themselves.
-    init(directory: String) throws(SandboxError) {
+    ///
+    /// - Parameter names: the modules that will be asked for.
+    init(directory: String, for names: [String]) throws(SandboxError) {
         let limit = 16 << 20
         for line in Self.lines(try SmallFile.read(directory + "/modules.builtin", limit: limit) ?? []) {
             builtin.insert(Self.name(ofPath: line))
@@ -28,7 +31,7 @@ struct KernelModules: Sendable {
         if let table = try SmallFile.read(directory + "/modules.dep", limit: limit) {
             files = Self.parse(table)
         } else {
-            try readNeeds(of: Self.forGuests, in: directory)
+            try readNeeds(of: names, in: directory)
         }
     }
 

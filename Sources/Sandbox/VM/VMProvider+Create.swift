@@ -19,6 +19,7 @@ extension VMProvider {
     /// What every guest here is started with.
     struct Machine: Sendable {
         var qemu: String
+        var machine: GuestMachine
         var kernel: GuestKernel
         var initramfs: String
         var verdict: AcceleratorProof.Verdict
@@ -34,15 +35,23 @@ extension VMProvider {
                 "the guest's agent is missing: \(configuration.agent); put snapwf-agent beside snapwf (make build makes "
                     + "both), or name it: SNAPWF_AGENT=/path/snapwf-agent")
         }
-        let initramfs = try Initramfs(agent: configuration.agent, kernel: kernel).file(in: configuration.cache)
-        let proof = AcceleratorProof(qemu: qemu, kernel: kernel, initramfs: initramfs, cache: configuration.cache)
+        do {
+            try makeDirectories(configuration.cache, mode: 0o700)
+        } catch {
+            throw .system(error.errno, error.action)
+        }
+        let machine = try QEMUCommand.machine(of: qemu, cache: configuration.cache)
+        let initramfs = try Initramfs(agent: configuration.agent, kernel: kernel, machine: machine)
+            .file(in: configuration.cache)
+        let proof = AcceleratorProof(
+            qemu: qemu, machine: machine, kernel: kernel, initramfs: initramfs, cache: configuration.cache)
         let verdict: AcceleratorProof.Verdict
         switch configuration.accelerator {
         case .kvm: verdict = AcceleratorProof.Verdict(accelerator: .kvm)
         case .tcg: verdict = AcceleratorProof.Verdict(accelerator: .tcg, note: "KVM not used: emulation was asked for")
         case nil: verdict = try proof.verdict()
         }
-        return Machine(qemu: qemu, kernel: kernel, initramfs: initramfs, verdict: verdict)
+        return Machine(qemu: qemu, machine: machine, kernel: kernel, initramfs: initramfs, verdict: verdict)
     }
 
     private func createBlocking(_ spec: SandboxSpec) throws(SandboxError) -> SandboxInfo {
@@ -51,8 +60,8 @@ extension VMProvider {
         try sandboxes.makeRoot()
         let machine = try machine()
         let guest = GuestRecord(
-            qemu: machine.qemu, accelerator: machine.verdict.accelerator, kernel: machine.kernel.path,
-            initramfs: machine.initramfs, vcpus: spec.vcpus ?? Self.defaultVCPUs,
+            qemu: machine.qemu, machine: machine.machine, accelerator: machine.verdict.accelerator,
+            kernel: machine.kernel.path, initramfs: machine.initramfs, vcpus: spec.vcpus ?? Self.defaultVCPUs,
             memoryBytes: spec.memoryBytes ?? Self.defaultMemory, network: spec.hasNetwork ? .user : .none,
             useLock: snapshot.useLock, hostname: hostname(spec.name),
             environment: Self.environment(snapshot.environment), user: snapshot.user,
