@@ -131,7 +131,10 @@ let package = Package(
             dependencies: ["EXT4", "Files", "HelperInterface", "OCI", "RootFS", "Threads", argumentParser, logging],
             swiftSettings: settings),
 
-        .executableTarget(name: "snapwf-agent", dependencies: ["GuestAgent"], swiftSettings: settings),
+        // The whole user space of a machine that is booted: nothing to load a library from.
+        .executableTarget(
+            name: "snapwf-agent", dependencies: ["GuestAgent"], swiftSettings: settings,
+            linkerSettings: [.unsafeFlags(["-static-executable"])]),
 
         // Tests. The two programs among them are started as children: one to be killed, one as a sandbox's shim.
         .executableTarget(
@@ -174,6 +177,10 @@ let package = Package(
                 "Connect", "Files", "Sandbox", "SandboxAPI", "SandboxServer", "SandboxShimHost", "TestSupport", logging,
                 protobuf,
             ] + nio,
+            swiftSettings: settings),
+        .testTarget(
+            name: "GuestAgentTests", dependencies: ["GuestAgent", "GuestProtocol", "TestSupport"],
+            exclude: ["Fixtures"],
             swiftSettings: settings),
         .testTarget(
             name: "GuestProtocolTests", dependencies: ["GuestProtocol", "TestSupport"], swiftSettings: settings),
