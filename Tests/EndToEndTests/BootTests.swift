@@ -91,7 +91,7 @@ extension EndToEnd {
         func killed() async throws {
             let installation = try await machine("locked")
             let child = try installation.start("boot", "locked", "--", "sh", "-c", "echo up; cat /proc/sys/kernel/hostname; while :; do :; done")
-            try await eventually("the command runs", within: 60) { child.outputSoFar.contains("up") }
+            try await eventually("the command runs", within: .seconds(60)) { child.outputSoFar.contains("up") }
             child.signal(SIGINT)
             let finished = try await child.wait()
             #expect(finished.status == 130, "\(finished.everything)")
