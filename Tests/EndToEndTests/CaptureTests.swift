@@ -42,6 +42,11 @@ extension EndToEnd {
             for name in serve.installation.names(in: "snapshots") {
                 try await tool("e2fsck", "-fn", "\(serve.installation.home)/snapshots/\(name)/rootfs.ext4")
             }
+            let listed = try await serve.installation.snapwf("snapshots", "ls", "--json").json()
+            for snapshot in try #require(listed["snapshots"] as? [[String: Any]]) {
+                let origin = try #require(snapshot["origin"] as? [String: String])
+                #expect(origin["kind"] == "captured" && origin["sandbox"] == sandbox, "\(origin)")
+            }
             for capture in try await snapshots(serve) {
                 let id = try #require(capture["snapshotId"] as? String)
                 _ = try await call(serve, "DeleteSnapshot", #"{"snapshot":{"id":"\#(id)"}}"#)

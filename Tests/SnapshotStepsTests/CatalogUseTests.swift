@@ -86,6 +86,24 @@ struct CatalogUseTests {
         #expect(test.names == [snapshot.id])
     }
 
+    @Test("the record of who used a snapshot stays small, whoever writes into it and however often it is used")
+    func bounded() async throws {
+        let test = try TestState()
+        let snapshot = try await test.registered()
+        let path = parentDirectory(of: snapshot.path) + "/in-use"
+        for _ in 0..<300 {
+            try await test.catalog.use(snapshot, for: String(repeating: "\n", count: 1000)).end()
+            #expect(try #require(try readFile(path, limit: 1 << 20)).count < 5000)
+        }
+        try writeFile(path, Array(repeating: 0x39, count: 1 << 20), mode: 0o600)
+        let held = try await test.catalog.use(snapshot, for: "boot")
+        #expect(try await test.catalog.holders(of: snapshot)?.map(\.purpose) == ["boot"])
+        try writeFile(path, Array("1 x y\n-5 3 z\n\n99999999999999 1 a\n".utf8), mode: 0o600)
+        #expect(try await test.catalog.holders(of: snapshot) == [])
+        held.end()
+        #expect(try await test.catalog.holders(of: snapshot) == nil)
+    }
+
     @Test("uses and removals of one snapshot at once: who has a use has the file", arguments: [UInt64(1), 2, 3])
     func race(seed: UInt64) async throws {
         let test = try TestState()

@@ -74,11 +74,25 @@ struct DoctorTests {
         #expect(finding.verdict == verdict && (finding.next == nil) == (verdict == .ok))
     }
 
-    @Test("a damaged catalog fails, and it is said that snapshots can be made anew")
+    @Test("a damaged catalog fails, and it is said how its snapshots are taken in again")
     func catalog() {
         #expect(DatabaseChecks.catalogDatabase(Self.state, problems: [], size: 1).verdict == .ok)
         let damaged = DatabaseChecks.catalogDatabase(Self.state, problems: ["bad"], size: 1)
-        #expect(damaged.verdict == .fail && damaged.next?.contains("made anew") == true)
+        #expect(damaged.verdict == .fail && damaged.next?.contains("snapwf snapshots adopt --all") == true)
+    }
+
+    @Test("a snapshot without its file, and one without its row, are named with what mends them; of many only some")
+    func store() {
+        var audit = CatalogAudit(snapshots: 3)
+        #expect(DatabaseChecks.store(Self.state, audit).map(\.verdict) == [.ok])
+        audit.broken = [.init(id: "snap-1", problem: "its file is missing")]
+        audit.unknown = ["snap-2"]
+        let findings = DatabaseChecks.store(Self.state, audit)
+        #expect(findings.map(\.verdict) == [.warn, .warn])
+        #expect(findings.map(\.next) == ["snapwf snapshots verify snap-1", "snapwf snapshots adopt snap-2"])
+        audit.unknown = (0..<100).map { "snap-\($0)" }
+        let many = DatabaseChecks.store(Self.state, audit)
+        #expect(many.count == 12 && many.last?.text == "and 90 more")
     }
 
     @Test("only a helper of this very version is well")

@@ -48,7 +48,7 @@ extension Catalog {
             guard conditions.allowsMissingFile else { throw Self.missing(located(now)) }
             return try database.remove(key: now.key)
         }
-        guard let lock = try LockedFile.take(usage, .exclusive) else {
+        guard let lock = try LockedFile.take(usage, .exclusive, patience: Self.lookingPatience) else {
             throw Self.inUse(now, by: SnapshotHolder.all(in: usage))
         }
         defer { lock.close() }

@@ -103,6 +103,11 @@ package struct CatalogAudit: Sendable {
     package struct Broken: Sendable {
         package let id: String
         package let problem: String
+
+        package init(id: String, problem: String) {
+            self.id = id
+            self.problem = problem
+        }
     }
 
     /// How many rows there are.
@@ -112,7 +117,7 @@ package struct CatalogAudit: Sendable {
     /// Whole snapshots that the database does not know: the names of their directories.
     package var unknown: [String] = []
 
-    init(snapshots: Int) { self.snapshots = snapshots }
+    package init(snapshots: Int) { self.snapshots = snapshots }
 }
 
 extension CatalogLayout {

@@ -99,6 +99,7 @@ extension Catalog {
 
     private func usageLock(_ path: String, of snapshot: Snapshot) throws -> LockedFile? {
         do throws(FileError) {
+            try emptyLongRecord(path)
             // Somebody removes it, or looks whether it is used: both are over at once.
             return try LockedFile.take(path, .shared, patience: .seconds(10))
         } catch {
@@ -106,6 +107,19 @@ extension Catalog {
             throw Self.missing(snapshot)
         }
     }
+
+    /// Lines of those who are gone are dropped when there are many and nobody uses the snapshot just now.
+    private func emptyLongRecord(_ path: String) throws(FileError) {
+        var status = stat()
+        guard lstat(path, &status) == 0, status.st_size > 4096, let lock = try LockedFile.take(path, .exclusive) else {
+            return
+        }
+        defer { lock.close() }
+        if let descriptor = lock.descriptor { try retryingInterrupts("empty \(path)") { ftruncate(descriptor, 0) } }
+    }
+
+    /// How long somebody who only looks whether a snapshot is in use may be in the way.
+    static let lookingPatience = Duration.milliseconds(200)
 
     static func missing(_ snapshot: Snapshot) -> SnapshotError {
         SnapshotError(
@@ -121,7 +135,7 @@ extension Catalog {
         try await onOwnThread {
             let path = layout.usage(of: snapshot.id)
             guard isRegularFile(path) else { return nil }
-            if let free = try LockedFile.take(path, .exclusive) {
+            if let free = try LockedFile.take(path, .exclusive, patience: Self.lookingPatience) {
                 free.close()
                 return nil
             }

@@ -89,7 +89,7 @@ enum DatabaseChecks {
         guard let damage = damage(problems) else { return .ok(catalog, "sound; \(byteCountText(size))") }
         return .fail(
             catalog, "\(state.catalogDatabase) is damaged: \(damage)",
-            next: moveAway(state, "catalog.db") + " (snapshots are made anew, with the same bytes)")
+            next: moveAway(state, "catalog.db") + ", and take the snapshots in again: snapwf snapshots adopt --all")
     }
 
     /// How many snapshots that do not fit are named; the others are counted.
