@@ -1,5 +1,6 @@
 import Glibc
 import GuestProtocol
+import TestSupport
 import Testing
 
 @testable import Sandbox
