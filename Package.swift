@@ -122,7 +122,7 @@ let package = Package(
         .target(
             name: "SnapshotSteps",
             dependencies: [
-                "CatalogMigrations", "Files", "HelperInterface", "OCI", "Sandbox", "Workflow", grdb, logging,
+                "Artifacts", "CatalogMigrations", "Files", "HelperInterface", "OCI", "Sandbox", "Workflow", grdb, logging,
             ],
             swiftSettings: settings),
 
@@ -140,7 +140,7 @@ let package = Package(
             ],
             swiftSettings: settings),
 
-        // Static: it is all that there is when a guest starts.
+        // The whole user space of a machine that is booted: nothing to load a library from.
         .executableTarget(
             name: "snapwf-agent", dependencies: ["GuestAgent"], swiftSettings: settings,
             linkerSettings: [.unsafeFlags(["-static-executable"])]),
@@ -190,6 +190,10 @@ let package = Package(
                 "Connect", "Files", "Sandbox", "SandboxAPI", "SandboxServer", "SandboxShimHost", "TestSupport", logging,
                 protobuf,
             ] + nio,
+            swiftSettings: settings),
+        .testTarget(
+            name: "GuestAgentTests", dependencies: ["GuestAgent", "GuestProtocol", "TestSupport"],
+            exclude: ["Fixtures"],
             swiftSettings: settings),
         .testTarget(
             name: "GuestProtocolTests", dependencies: ["GuestProtocol", "TestSupport"], swiftSettings: settings),

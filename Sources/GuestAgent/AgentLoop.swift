@@ -42,9 +42,13 @@ struct AgentLoop {
             for job in agent.jobs.values { watchJob(job, hasRoom: hasRoom, watch) }
             let count = poll(&pollers, nfds_t(pollers.count), hasHost ? -1 : Self.hostPause)
             guard count >= 0 || errno == EINTR else { throw SystemError(errno, "wait for the host") }
-            if !hasHost { hasHost = try servePort() }
+            if !hasHost { hasHost = try servePort(isHungUp: true) }
             for (poller, source) in zip(pollers, sources) where count > 0 && poller.revents != 0 {
-                if case .port = source { hasHost = try servePort() } else { serve(source, poller.revents) }
+                if case .port = source {
+                    hasHost = try servePort(isHungUp: poller.revents & Int16(POLLHUP) != 0)
+                } else {
+                    serve(source, poller.revents)
+                }
             }
             for job in agent.jobs.values { agent.settle(job) }
             try agent.port.flush()
@@ -80,9 +84,9 @@ struct AgentLoop {
     }
 
     /// - Returns: whether a host is there.
-    private func servePort() throws(SystemError) -> Bool {
+    private func servePort(isHungUp: Bool) throws(SystemError) -> Bool {
         try agent.port.flush()
-        guard agent.port.hasRoom else { return true }
+        guard agent.port.hasRoom else { return !isHungUp }
         let hasHost = try agent.port.receive()
         while let frame = agent.port.next() { agent.take(frame) }
         return hasHost

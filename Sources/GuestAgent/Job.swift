@@ -5,7 +5,7 @@ import GuestProtocol
 /// A command, or a file being written or read, in a process of its own.
 final class Job {
     enum Kind {
-        case command
+        case command(program: String)
         case write(path: String)
         case read(path: String)
         case sync
@@ -54,8 +54,8 @@ final class Job {
         self.terminal = terminal
     }
 
-    /// The program runs, or ran: its output may be told.
-    var hasStarted: Bool { report == nil && reported.isEmpty }
+    /// Whether its output may be told: not before the word that the program runs.
+    var hasStarted: Bool { if case .command = kind { report == nil && reported.isEmpty } else { true } }
 
     var isOver: Bool { end != nil && report == nil && outputs.allSatisfy { $0.descriptor == nil } }
 
@@ -98,7 +98,7 @@ final class Job {
 
     private var action: String {
         switch kind {
-        case .command: "run the command"
+        case .command(let program): "run \(program)"
         case .write(let path): "write \(path)"
         case .read(let path): "read \(path)"
         case .sync: "put the root file system on disk"
@@ -115,13 +115,15 @@ final class Job {
         func failure(_ code: GuestFailure.Code, _ what: String) -> GuestFailure {
             GuestFailure(code, errno: report.error, "\(what): \(reason)")
         }
-        switch UInt32(report.step) {
+        switch UInt32(bitPattern: report.step) {
         case CGUEST_STEP_DIRECTORY.rawValue:
             return failure(.workingDirectory, "the working directory cannot be entered")
         case CGUEST_STEP_USER.rawValue: return failure(.user, "the command's user cannot be taken on")
         case CGUEST_STEP_EXEC.rawValue where report.error == ENOENT || report.error == ENOTDIR:
-            return failure(.notFound, "there is no such program, or none that it is to be run by")
-        case CGUEST_STEP_EXEC.rawValue: return failure(.notExecutable, "the program cannot be executed")
+            return failure(.notFound, "cannot \(action): there is no such program, or not the one that runs it")
+        case CGUEST_STEP_EXEC.rawValue:
+            let isOnlyNow = [E2BIG, ENOMEM, EAGAIN, EMFILE, ENFILE, EIO].contains(report.error)
+            return failure(isOnlyNow ? .system : .notExecutable, "cannot \(action)")
         case CGUEST_STEP_FILE.rawValue:
             switch report.error {
             case ENOENT: return failure(.notFound, "cannot \(action)")

@@ -59,7 +59,8 @@ struct Launch {
         let fds = [input?.there.raw ?? -1, output.there.raw, errors.there.raw]
         let pid = try start(process, fds: fds, isTerminal: false, report: report.there)
         return Job(
-            id: id, kind: .command, pid: pid, report: report.here, input: input?.here,
+            id: id, kind: .command(program: process.arguments.first ?? ""), pid: pid, report: report.here,
+            input: input?.here,
             outputs: [
                 Job.Output(channel: .output, descriptor: output.here),
                 Job.Output(channel: .errors, descriptor: errors.here),
@@ -77,7 +78,7 @@ struct Launch {
         let pid = try start(
             process, fds: [there.raw, there.raw, there.raw], isTerminal: true, report: report.there)
         return Job(
-            id: id, kind: .command, pid: pid, report: report.here, input: here,
+            id: id, kind: .command(program: process.arguments.first ?? ""), pid: pid, report: report.here, input: here,
             outputs: [Job.Output(channel: .output, descriptor: here)], terminal: here)
     }
 

@@ -45,8 +45,7 @@ enum MachineEnd {
         }
     }
 
-    /// Without ACPI there is no switch, and what a machine that has one would not do either ends in a restart, for which
-    /// the host does not wait (-no-reboot).
+    /// By the switch that ACPI has; a machine without ACPI is restarted, which ends a QEMU that was told -no-reboot.
     static func now() -> Never {
         if access("/sys/firmware/acpi", F_OK) == 0 { cguest_end_machine(1) }
         cguest_end_machine(0)

@@ -1,3 +1,4 @@
+import Artifacts
 import Files
 import HelperInterface
 import OCI
@@ -9,6 +10,7 @@ extension SnapshotError {
     package static func translating(_ error: any Error) -> any Error {
         switch error {
         case let error as OCIError: SnapshotError(error)
+        case let error as ArtifactError: SnapshotError(error)
         case let error as SandboxError: translating(error)
         case let error as FileError:
             SnapshotError(error.isOutOfSpace ? .diskFull : .failed, error.description)
@@ -35,6 +37,18 @@ extension SnapshotError {
         default:
             SnapshotError(.failed, error.description, retryable: error.isRetryable)
         }
+    }
+
+    private init(_ error: ArtifactError) {
+        let code: SnapshotError.Code =
+            switch error.code {
+            case .notASnapshot, .invalidArtifact, .tooLarge: .badImage
+            case .damaged, .changed, .noResult: .snapshotDamaged
+            case .noMatchingPlatform: .imageNotFound
+            case .usage: .usage
+            case .resources: .failed
+            }
+        self.init(code, error.message)
     }
 
     init(_ error: OCIError) {

@@ -23,7 +23,7 @@ package struct SnapshotWorkflow: WorkflowDefinition {
         }
         let registered: RegisteredSnapshot
         if let cached = resolution.cached {
-            registered = cached
+            registered = try await completing(cached, request, in: run, environment)
         } else {
             try environment.state.remember(request.place ?? .local)
             let resource = SandboxResource(environment: environment, request: request, resolution: resolution)
@@ -45,6 +45,31 @@ package struct SnapshotWorkflow: WorkflowDefinition {
             }
         }
         return SnapshotResult(registered, exportedTo: request.exportPath, cached: resolution.cached != nil)
+    }
+
+    /// What a snapshot that is there already still lacks of what was asked for.
+    private func completing(
+        _ snapshot: RegisteredSnapshot, _ request: SnapshotRequest, in run: RunContext,
+        _ environment: SnapshotEnvironment
+    ) async throws -> RegisteredSnapshot {
+        var snapshot = snapshot
+        if request.verifyBoot == true {
+            snapshot.bootMilliseconds = try await run.step("verify-boot", timeout: .seconds(1800)) { [snapshot] _ in
+                try await CatalogBootStep(
+                    environment: environment, snapshot: snapshot, runID: run.id.description
+                ).run()
+            }
+        }
+        if let reference = request.push {
+            snapshot.pushedTo = try await run.step(
+                "push", retry: Self.pulling(request), timeout: .seconds(24 * 3600)
+            ) { [snapshot] _ in
+                try await CatalogPushStep(
+                    environment: environment, request: request, snapshot: snapshot, reference: reference
+                ).run()
+            }
+        }
+        return snapshot
     }
 
     /// The steps that belong to one sandbox: taken again when it is lost.

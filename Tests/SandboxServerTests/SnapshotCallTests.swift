@@ -84,6 +84,12 @@ private final class MemorySnapshots: SnapshotStore {
 
     func get(_ id: String) async throws -> SnapshotRecord? { records.withLock { $0.first { $0.id == id } } }
     func list() async throws -> [SnapshotRecord] { records.withLock { $0 } }
+    func bootable(_ id: String) async throws -> BootableSnapshot? { nil }
+
+    func bootable(image reference: String) async throws -> BootableSnapshot {
+        throw ConnectError(.unimplemented, "boots nothing")
+    }
+
     func delete(_ id: String) async throws -> Bool {
         records.withLock { records in
             let count = records.count

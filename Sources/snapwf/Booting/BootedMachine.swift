@@ -42,7 +42,7 @@ struct BootedMachine {
                 await end(machine.id, shows: showsConsole)
                 return code
             } catch {
-                await end(machine.id, shows: showsConsole || !(error is CancellationError))
+                await end(machine.id, shows: showsConsole || (error as? SandboxError)?.code == .ended)
                 throw error
             }
         }
@@ -67,6 +67,10 @@ struct BootedMachine {
         }
         do {
             return try await work.value
+        } catch let error as SandboxError where error.code == .missingTool {
+            // As a shell says it.
+            Terminal.standardError.write("snapwf: \(error.message)\n")
+            return 127
         } catch is CancellationError {
             if interruption.hasTimedOut {
                 throw SnapshotError(.failed, "the command did not end within \(spanText(timeout ?? .zero)), and was ended with its machine")

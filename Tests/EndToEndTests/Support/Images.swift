@@ -8,6 +8,8 @@ actor Images {
     private var small: Task<String, any Error>?
     private var large: Task<LargeImage, any Error>?
     private var kernelDirectory: String?
+    private var bootable: Task<String, any Error>?
+    private var kernel: Task<String, any Error>?
 
     struct LargeImage: Sendable {
         /// The OCI layout.
@@ -37,6 +39,34 @@ actor Images {
         let directory = try makeTemporaryDirectory("kernel")
         kernelDirectory = directory
         return directory
+    }
+
+    /// Five tags of different kinds (Fixtures/make-boot-images). The path of a layout.
+    func bootLayout() async throws -> String {
+        let task =
+            bootable
+            ?? Task {
+                let path = try makeTemporaryDirectory("boot-images") + "/layout"
+                try await tool("python3", Programs.fixture("make-boot-images"), path)
+                return path
+            }
+        bootable = task
+        return try await task.value
+    }
+
+    /// What tells snapwf the distribution's kernel, on a machine that has none of its own.
+    func machineVariables() async throws -> [String: String] {
+        let task =
+            try kernel
+            ?? { [directory = try kernels() + "/kernel"] in
+                Task {
+                    try await tool(Programs.repository + "/scripts/kernel", directory)
+                    let names = try FileManager.default.contentsOfDirectory(atPath: directory + "/boot")
+                    return directory + "/boot/" + (try #require(names.first { $0.hasPrefix("vmlinuz-") }))
+                }
+            }()
+        kernel = task
+        return ["SNAPWF_KERNEL": try await task.value]
     }
 
     /// Three layers of distribution packages and hard cases, over 10,000 entries.

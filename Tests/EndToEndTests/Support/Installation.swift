@@ -67,7 +67,7 @@ final class Installation: Sendable {
         }
         let lines = processes.map { Self.commandLine(of: $0) }
         #expect(processes.isEmpty, "\(comment): still running: \(lines)", sourceLocation: sourceLocation)
-        let sandboxes = names(in: "sandboxes")
+        let sandboxes = names(in: "sandboxes") + names(in: "machines")
         #expect(sandboxes.isEmpty, "\(comment): sandboxes left: \(sandboxes)", sourceLocation: sourceLocation)
         let strange = names(in: "snapshots").filter { !$0.hasPrefix("snap-") }
         #expect(strange.isEmpty, "\(comment): left in the store: \(strange)", sourceLocation: sourceLocation)

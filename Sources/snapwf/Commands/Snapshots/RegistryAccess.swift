@@ -41,16 +41,6 @@ struct RegistryAccess: ParsableArguments {
 func translatingArtifactErrors<Value>(_ body: @MainActor () async throws -> Value) async throws -> Value {
     do {
         return try await body()
-    } catch let error as ArtifactError {
-        let code: SnapshotError.Code =
-            switch error.code {
-            case .notASnapshot, .invalidArtifact, .tooLarge: .badImage
-            case .damaged, .changed, .noResult: .snapshotDamaged
-            case .noMatchingPlatform: .imageNotFound
-            case .usage: .usage
-            case .resources: .failed
-            }
-        throw SnapshotError(code, error.message)
     } catch {
         throw SnapshotError.translating(error)
     }
