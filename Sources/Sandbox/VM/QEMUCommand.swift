@@ -111,7 +111,8 @@ struct QEMUCommand: Sendable {
             return known
         }
         let answer = try ProgramAnswer(of: program, ["-machine", "microvm,help"], patience: .seconds(20))
-        let machine = answer.status == 0 ? GuestMachine.microvm : .q35
+        // For a machine that it does not know it lists the others and is content.
+        let machine = answer.text.hasPrefix("microvm-machine options") ? GuestMachine.microvm : .q35
         try SmallFile.replace(path, Array(machine.rawValue.utf8), durable: false)
         return machine
     }
