@@ -1,5 +1,7 @@
+import Files
 import Glibc
 import GuestProtocol
+import TestSupport
 import Testing
 
 @testable import Sandbox
