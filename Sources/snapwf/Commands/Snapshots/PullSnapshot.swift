@@ -1,5 +1,6 @@
 import ArgumentParser
 import Artifacts
+import Files
 import FoundationEssentials
 import HelperInterface
 import Logging
