@@ -122,7 +122,8 @@ let package = Package(
         .target(
             name: "SnapshotSteps",
             dependencies: [
-                "Artifacts", "CatalogMigrations", "Files", "HelperInterface", "OCI", "Sandbox", "Workflow", grdb, logging,
+                "Artifacts", "CatalogMigrations", "Files", "HelperInterface", "OCI", "Sandbox", "Workflow", grdb,
+                logging,
             ],
             swiftSettings: settings),
 

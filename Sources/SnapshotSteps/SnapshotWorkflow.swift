@@ -90,7 +90,8 @@ package struct SnapshotWorkflow: WorkflowDefinition {
         }
         var pushedTo: String?
         if let reference = request.push {
-            pushedTo = try await scope.step("push", retry: Self.pulling(request), timeout: .seconds(24 * 3600)) { step in
+            pushedTo = try await scope.step("push", retry: Self.pulling(request), timeout: .seconds(24 * 3600)) {
+                step in
                 try await PushStep(
                     environment: environment, request: request, reference: reference, sandbox: sandbox, step: step
                 ).run()

@@ -17,7 +17,8 @@ struct Snapwf: AsyncParsableCommand {
             """,
         version: "snapwf \(Version.text)",
         subcommands: [
-            RunCommand.self, ResumeCommand.self, GCCommand.self, LsCommand.self, ShowCommand.self, SnapshotsCommand.self,
+            RunCommand.self, ResumeCommand.self, GCCommand.self, LsCommand.self, ShowCommand.self,
+            SnapshotsCommand.self,
             BootCommand.self, ServeCommand.self, DoctorCommand.self,
         ])
 

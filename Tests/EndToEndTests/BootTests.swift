@@ -90,7 +90,8 @@ extension EndToEnd {
         @Test("a machine whose snapwf is killed ends by itself, and one that is interrupted at once")
         func killed() async throws {
             let installation = try await machine("locked")
-            let child = try installation.start("boot", "locked", "--", "sh", "-c", "echo up; cat /proc/sys/kernel/hostname; while :; do :; done")
+            let child = try installation.start(
+                "boot", "locked", "--", "sh", "-c", "echo up; cat /proc/sys/kernel/hostname; while :; do :; done")
             try await eventually("the command runs", within: .seconds(60)) { child.outputSoFar.contains("up") }
             child.signal(SIGINT)
             let finished = try await child.wait()

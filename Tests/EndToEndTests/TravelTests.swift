@@ -64,7 +64,8 @@ extension EndToEnd {
             #expect(try await run(serve, ofImage, ["cat", "/etc/motd"]).contains("unpacked by snapwf"))
 
             let plain = try await create(serve, "{}")
-            _ = try await run(serve, plain, ["sh", "-c", "mkdir -p bin && echo captured > word && cp /usr/bin/busybox bin/"])
+            _ = try await run(
+                serve, plain, ["sh", "-c", "mkdir -p bin && echo captured > word && cp /usr/bin/busybox bin/"])
             let began = try await call(serve, "SnapshotSandbox", #"{"sandbox":{"id":"\#(plain)"}}"#)
             let snapshot = try #require((began["snapshot"] as? [String: Any])?["snapshotId"] as? String)
             try await eventually("the capture is ready") {
@@ -74,7 +75,9 @@ extension EndToEnd {
             let ofSnapshot = try await create(serve, #"{"runtime":{"snapshot":{"id":"\#(snapshot)"}}}"#)
             #expect(try await run(serve, ofSnapshot, ["/bin/busybox", "cat", "/word"]) == "captured\n")
 
-            for id in [ofImage, plain, ofSnapshot] { _ = try await call(serve, "KillSandbox", #"{"sandbox":{"id":"\#(id)"}}"#) }
+            for id in [ofImage, plain, ofSnapshot] {
+                _ = try await call(serve, "KillSandbox", #"{"sandbox":{"id":"\#(id)"}}"#)
+            }
             #expect(try await serve.terminate().status == 0)
             try await installation.expectNothingLeft("after sandboxes of snapshots")
         }
@@ -87,7 +90,8 @@ extension EndToEnd {
         /// By the program's own client: standard output of a command.
         private func run(_ serve: Serve, _ id: String, _ argv: [String]) async throws -> String {
             let words = argv.map { "\"\($0)\"" }
-            let body = #"{"sandbox":{"id":"\#(id)"},"cmd":\#(words[0]),"args":[\#(words.dropFirst().joined(separator: ","))]}"#
+            let body =
+                #"{"sandbox":{"id":"\#(id)"},"cmd":\#(words[0]),"args":[\#(words.dropFirst().joined(separator: ","))]}"#
             let script = """
                 import base64, json, struct, sys
                 data = sys.stdin.buffer.read()

@@ -26,7 +26,9 @@ struct BootedMachine {
     ///   - timeout: ends the machine.
     /// - Returns: the command's exit code; 128 + n when signal n ended it, or this program was told to end by it.
     @MainActor
-    func run(_ request: CommandRequest, isInteractive: Bool, in spec: SandboxSpec, timeout: Duration?) async throws -> Int32 {
+    func run(_ request: CommandRequest, isInteractive: Bool, in spec: SandboxSpec, timeout: Duration?) async throws
+        -> Int32
+    {
         let signals = await UnixSignalsSequence(trapping: .sigint, .sigterm, .sighup)
         var spec = spec
         spec.labels[SandboxLabel.owner] = owner
@@ -73,7 +75,9 @@ struct BootedMachine {
             return 127
         } catch is CancellationError {
             if interruption.hasTimedOut {
-                throw SnapshotError(.failed, "the command did not end within \(spanText(timeout ?? .zero)), and was ended with its machine")
+                throw SnapshotError(
+                    .failed,
+                    "the command did not end within \(spanText(timeout ?? .zero)), and was ended with its machine")
             }
             return interruption.status ?? 130
         }
@@ -127,13 +131,15 @@ struct BootedMachine {
         // In a task of its own: what is over is over although this task was cancelled.
         await Task {
             if shows, let console = try? await provider.console(of: id), !console.lines.isEmpty {
-                Terminal.standardError.write("--- console of the machine\n" + console.lines.joined(separator: "\n") + "\n---\n")
+                Terminal.standardError.write(
+                    "--- console of the machine\n" + console.lines.joined(separator: "\n") + "\n---\n")
             }
             try? await provider.powerOff(id, patience: Self.powerOffPatience)
             do {
                 try await provider.kill(id)
             } catch {
-                Terminal.standardError.write("snapwf: the machine \(id) could not be ended: \(error); snapwf gc does it\n")
+                Terminal.standardError.write(
+                    "snapwf: the machine \(id) could not be ended: \(error); snapwf gc does it\n")
             }
         }.value
     }

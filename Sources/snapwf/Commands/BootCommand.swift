@@ -30,7 +30,9 @@ struct BootCommand: AsyncParsableCommand {
     @Option(help: "Processors of the machine. Default: 1.")
     var vcpus: Int?
 
-    @Option(name: [.customLong("env"), .customShort("e")], help: "A variable for the command, as NAME=VALUE. May be repeated.")
+    @Option(
+        name: [.customLong("env"), .customShort("e")],
+        help: "A variable for the command, as NAME=VALUE. May be repeated.")
     var variables: [LabelArgument] = []
 
     @Option(help: "Who runs the command, as user, uid, user:group or uid:gid. Default: the image's user.")
@@ -48,7 +50,10 @@ struct BootCommand: AsyncParsableCommand {
     @Flag(help: "Keep the machine from every network.")
     var noNetwork = false
 
-    @Option(help: "The machine's kernel, with its modules in lib/modules beside it. Default: SNAPWF_KERNEL, else this host's newest.")
+    @Option(
+        help:
+            "The machine's kernel, with its modules in lib/modules beside it. Default: SNAPWF_KERNEL, else this host's newest."
+    )
     var kernel: String?
 
     @Option(help: "End the machine after so long.")

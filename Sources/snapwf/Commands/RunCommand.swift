@@ -181,7 +181,8 @@ struct RunCommand: AsyncParsableCommand {
         do {
             let reference = try ImageReference(parsing: text)
             guard case .registry = reference.transport, reference.digest == nil else {
-                throw SnapshotError(.usage, "--push \(text): name a registry's repository and a tag, such as ghcr.io/acme/app:1")
+                throw SnapshotError(
+                    .usage, "--push \(text): name a registry's repository and a tag, such as ghcr.io/acme/app:1")
             }
             return reference.description
         } catch let error as OCIError {
