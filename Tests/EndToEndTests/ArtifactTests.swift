@@ -34,7 +34,7 @@ extension EndToEnd {
 
         @Test("a push to the distribution's registry, which forgets an upload that broke, sends whole chunks but once")
         func pushKilledAtDistribution() async throws {
-            let image = try SampleImage(megabytes: 200, chunks: 200)
+            let image = try SampleImage(megabytes: 48, chunks: 48)
             let registry = try await RealRegistry(.anonymous)
             defer { registry.stop() }
             let proxy = try await CountingProxy(to: registry.port, rate: 60 << 20)
@@ -45,7 +45,10 @@ extension EndToEnd {
             #expect(landed == Self.kills)
             let last = try await Child(Programs.snapshot, ["push", "--progress", "json", image.path, reference]).wait()
             try #require(last.status == 0, "\(last.everything)")
-            expectLittleTwice("a push in small chunks", proxy.toServer, of: image.bytes)
+            // Three are under way at a time; what a registry has taken is never sent again.
+            let most = Self.kills * 3 * (image.bytes / 48)
+            print("a push in small chunks: \(proxy.toServer - image.bytes) bytes twice, \(most) at most")
+            #expect(proxy.toServer - image.bytes < most)
         }
 
         @Test("a download killed twenty times goes on where it stood: right bytes, less than a tenth fetched twice")
