@@ -11,6 +11,8 @@ package struct SandboxError: Error, Sendable, CustomStringConvertible {
         case alreadyExists
         /// Not now: try again.
         case unavailable
+        /// It was started, and ended before it was ready.
+        case didNotStart
         case notPermitted
         /// The provider refuses the token or the organisation, or forbids them what was asked: somebody has to give
         /// others.
@@ -55,7 +57,7 @@ package struct SandboxError: Error, Sendable, CustomStringConvertible {
     /// Whether the same call may succeed later without anybody changing anything.
     package var isRetryable: Bool {
         switch code {
-        case .unavailable, .commandTimedOut, .deadlineExceeded: true
+        case .unavailable, .didNotStart, .commandTimedOut, .deadlineExceeded: true
         default: false
         }
     }

@@ -14,6 +14,10 @@ package enum Preflight {
         let provider = try await reach(place, in: environment)
         try await requireCapabilities(request, provider, environment)
         try requireReach(request, provider)
+        if request.verifyBoot == true {
+            try Platform.requireBootable(request.platform)
+            try await BootCheck(environment: environment, runID: "").check()
+        }
         guard place != .local else { return [] }
         switch request.register ?? .catalog {
         case .catalog: return ["sandbox at \(place); the snapshot will be brought into the catalog of this machine"]

@@ -1,5 +1,6 @@
 import Artifacts
 import Files
+import Glibc
 import HelperInterface
 import OCI
 import Sandbox
@@ -13,7 +14,9 @@ extension SnapshotError {
         case let error as ArtifactError: SnapshotError(error)
         case let error as SandboxError: translating(error)
         case let error as FileError:
-            SnapshotError(error.isOutOfSpace ? .diskFull : .failed, error.description)
+            // Another process is at the same file.
+            SnapshotError(
+                error.isOutOfSpace ? .diskFull : .failed, error.description, retryable: error.errno == EWOULDBLOCK)
         default: error
         }
     }
@@ -32,7 +35,7 @@ extension SnapshotError {
         case .incompatible:
             // An address that is wrong from the start is refused before anything starts; a page of maintenance passes.
             SnapshotError(.unavailable, error.description, retryable: true)
-        case .unavailable, .missingTool, .notPermitted, .unimplemented:
+        case .unavailable, .didNotStart, .missingTool, .notPermitted, .unimplemented:
             SnapshotError(.unavailable, error.description, retryable: error.isRetryable)
         default:
             SnapshotError(.failed, error.description, retryable: error.isRetryable)

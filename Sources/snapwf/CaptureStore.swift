@@ -8,9 +8,14 @@ struct CaptureStore: SnapshotStore {
     let captures: SandboxCaptures
     let images: ImageSnapshots
     let catalog: Catalog
+    let machines: VMProvider
 
     func capture(_ sandbox: SandboxInfo, name: String?) async throws -> SnapshotRecord {
-        SnapshotRecord(try await captures.begin(sandbox, name: name))
+        guard try await machines.get(sandbox.id) == nil else {
+            throw ConnectError(
+                .unimplemented, "sandbox \(sandbox.id) is a virtual machine, of which no snapshots are taken")
+        }
+        return SnapshotRecord(try await captures.begin(sandbox, name: name))
     }
 
     func get(_ id: String) async throws -> SnapshotRecord? {
@@ -26,35 +31,48 @@ struct CaptureStore: SnapshotStore {
     }
 
     func bootable(_ id: String) async throws -> BootableSnapshot? {
-        if let capture = try await captures.capture(id) {
-            guard case .ready = capture.state, let key = capture.key else {
-                throw ConnectError(.failedPrecondition, "snapshot \(id) is not READY; ask GetSnapshot until it is")
+        try await translating("runtime.snapshot") {
+            if let capture = try await captures.capture(id) {
+                guard case .ready = capture.state, let key = capture.key else {
+                    throw ConnectError(.failedPrecondition, "snapshot \(id) is not READY; ask GetSnapshot until it is")
+                }
+                guard let snapshot = try await catalog.snapshot(forKey: key) else { return nil }
+                return try await bootable(snapshot)
             }
-            guard let snapshot = try await catalog.snapshot(forKey: key) else { return nil }
-            return try await bootable(snapshot)
-        }
-        do {
-            return try await bootable(try await catalog.find(id))
-        } catch let error as SnapshotError where error.code == .snapshotNotFound {
-            return nil
+            do {
+                return try await bootable(try await catalog.find(id))
+            } catch let error as SnapshotError where error.code == .snapshotNotFound {
+                return nil
+            }
         }
     }
 
     func bootable(image reference: String) async throws -> BootableSnapshot {
+        try await translating("runtime.image_ref") {
+            try await bootable(try await images.snapshot(of: reference))
+        }
+    }
+
+    /// The catalog's errors and a run's in the API's terms.
+    private func translating<Value>(_ field: String, _ body: () async throws -> Value) async throws -> Value {
         do {
-            return try await bootable(try await images.snapshot(of: reference))
+            return try await body()
         } catch let error as SnapshotError {
-            switch error.code {
-            case .usage, .badImage, .sizeTooSmall:
-                throw ConnectError(.invalidArgument, "runtime.image_ref: \(error.message)")
-            case .imageNotFound: throw ConnectError(.notFound, "runtime.image_ref: \(error.message)")
-            case .unavailable: throw ConnectError(.unavailable, "runtime.image_ref: \(error.message)")
-            default: throw ConnectError(.internal, "runtime.image_ref: \(error.message)")
-            }
+            let code: ConnectError.Code =
+                switch error.code {
+                case .usage, .badImage, .sizeTooSmall: .invalidArgument
+                case .imageNotFound, .snapshotNotFound: .notFound
+                case .credentials, .snapshotDamaged: .failedPrecondition
+                case .diskFull: .resourceExhausted
+                case .unavailable: .unavailable
+                default: error.isRetryable ? .unavailable : .internal
+                }
+            throw ConnectError(code, "\(field): \(error.message)")
         }
     }
 
     private func bootable(_ snapshot: Snapshot) async throws -> BootableSnapshot {
+        try snapshot.requireBootable()
         let use = try await catalog.use(snapshot, for: "boot by serve")
         return BootableSnapshot(root: try SnapshotRoot(use.snapshot, useLock: use.lockPath)) { use.end() }
     }

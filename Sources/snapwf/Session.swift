@@ -82,9 +82,13 @@ struct Session {
     func sweep() async {
         do {
             try await provider.sweep()
-            try await machines.sweep()
         } catch {
             logger.warning("ended sandboxes could not be swept: \(error)")
+        }
+        do {
+            try await machines.sweep()
+        } catch {
+            logger.warning("ended machines could not be swept: \(error)")
         }
     }
 

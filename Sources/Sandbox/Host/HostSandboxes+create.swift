@@ -101,7 +101,7 @@ extension HostSandboxes {
                 let log = try SmallFile.read(directory.logPath).map { String(decoding: $0.suffix(2000), as: UTF8.self) }
                 let known = sight.record != nil
                 throw SandboxError(
-                    .unavailable,
+                    .didNotStart,
                     "the sandbox did not start: \(known ? reason : "its shim (process \(shim)) ended at once")"
                         + (log.map { $0.isEmpty ? "" : ": \($0)" } ?? "")
                 )

@@ -1,4 +1,5 @@
 import FoundationEssentials
+import OCI
 package import Sandbox
 
 extension SnapshotRoot {
@@ -14,6 +15,19 @@ extension SnapshotRoot {
         self.init(
             path: path, useLock: useLock, environment: process.environment, user: process.user,
             workingDirectory: process.workingDirectory)
+    }
+}
+
+extension Snapshot {
+    /// - Throws: `usage` when this machine's processor does not understand the image's programs.
+    package func requireBootable() throws(SnapshotError) { try Platform.requireBootable(platform) }
+}
+
+extension Platform {
+    static func requireBootable(_ text: String) throws(SnapshotError) {
+        guard let platform = try? Platform(parsing: text), platform.architecture != Platform.host.architecture else { return }
+        throw SnapshotError(
+            .usage, "a snapshot for \(text) does not boot on this machine, which is \(Platform.host)")
     }
 }
 

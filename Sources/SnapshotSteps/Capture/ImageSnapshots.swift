@@ -9,6 +9,8 @@ package actor ImageSnapshots {
     private var active: [String: Task<Snapshot, any Error>] = [:]
 
     private static let label = "boots"
+    /// How many images may be made at a time; one more is refused.
+    private static let atOnce = 4
 
     package init(environment: SnapshotEnvironment, engine: Engine) {
         self.environment = environment
@@ -26,12 +28,31 @@ package actor ImageSnapshots {
                 throw SnapshotError(.usage, "\(reference) is no image in a registry")
             }
             if let digest = image.digest, let known = try await pushed(digest.description) { return known }
-            return try await making(image).value
+            do {
+                return try await making(image).value
+            } catch let error as WorkflowError {
+                throw Self.translating(error)
+            }
         }
     }
 
-    private func making(_ image: ImageReference) -> Task<Snapshot, any Error> {
+    /// Why the run failed, in the words of the step that did.
+    private static func translating(_ error: WorkflowError) -> any Error {
+        switch error.code {
+        case .runFailed(let failure):
+            failure.decoded(as: SnapshotError.self) ?? SnapshotError(.failed, failure.message)
+        case .interrupted, .engineClosed, .takenOver:
+            SnapshotError(.unavailable, "the image is still being made; ask again", retryable: true)
+        default: error
+        }
+    }
+
+    private func making(_ image: ImageReference) throws(SnapshotError) -> Task<Snapshot, any Error> {
         if let task = active[image.description] { return task }
+        guard active.count < Self.atOnce else {
+            throw SnapshotError(
+                .unavailable, "\(active.count) images are being made already; ask again", retryable: true)
+        }
         let task = Task {
             defer { active[image.description] = nil }
             let result = try await run(image)

@@ -69,6 +69,13 @@ struct RegisterStep {
     private func noted(
         _ snapshot: Snapshot, _ result: PullResult, bootMilliseconds: Int?
     ) async throws -> RegisteredSnapshot {
+        var bootMilliseconds = bootMilliseconds
+        if request.verifyBoot == true, bootMilliseconds == nil {
+            // It was there already, or an earlier attempt has died before it could note the time.
+            bootMilliseconds = try await CatalogBootStep(
+                environment: environment, snapshot: RegisteredSnapshot(snapshot, warnings: []), runID: runID
+            ).run()
+        }
         if let pushedTo { try await environment.catalog.notePush(of: snapshot, to: pushedTo) }
         if let bootMilliseconds {
             try await environment.catalog.noteBoot(of: snapshot, milliseconds: bootMilliseconds)

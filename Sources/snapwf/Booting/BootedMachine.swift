@@ -9,13 +9,14 @@ import UnixSignals
 ///
 /// Killed here, its time to live, which is short and renewed while this process lives, ends the machine.
 struct BootedMachine {
-    static let timeToLive = Duration.seconds(60)
+    private static let timeToLive = Duration.seconds(60)
+    /// Until it is up: a busy host without KVM takes minutes.
+    static let startingTimeToLive = Duration.seconds(6 * 60)
     private static let heartbeat = Duration.seconds(15)
     /// How long the machine may take to put its disk in order.
     private static let powerOffPatience = Duration.seconds(5)
 
     let provider: VMProvider
-    let owner: String
     /// Whether the end of its console is shown.
     let showsConsole: Bool
     /// Told of the machine and of how long it took to come up.
@@ -30,12 +31,10 @@ struct BootedMachine {
         -> Int32
     {
         let signals = await UnixSignalsSequence(trapping: .sigint, .sigterm, .sighup)
-        var spec = spec
-        spec.labels[SandboxLabel.owner] = owner
         let start = ContinuousClock.now
-        let (provider, labelled) = (provider, spec)
+        let provider = provider
         let work = Task { () async throws -> Int32 in
-            let machine = try await provider.create(labelled)
+            let machine = try await provider.create(spec)
             onBoot(machine, ContinuousClock.now - start)
             do {
                 let code = try await withHeartbeat(machine.id) {
@@ -52,7 +51,10 @@ struct BootedMachine {
         let watch = Task { @MainActor in
             for await signal in signals {
                 // A second one does not wait; the machine's time to live ends it then.
-                if interruption.status != nil { _exit(130) }
+                if interruption.status != nil {
+                    RawTerminal.restoreAny()
+                    _exit(130)
+                }
                 interruption.status = 128 + signal.rawValue
                 work.cancel()
             }
@@ -69,10 +71,6 @@ struct BootedMachine {
         }
         do {
             return try await work.value
-        } catch let error as SandboxError where error.code == .missingTool {
-            // As a shell says it.
-            Terminal.standardError.write("snapwf: \(error.message)\n")
-            return 127
         } catch is CancellationError {
             if interruption.hasTimedOut {
                 throw SnapshotError(
@@ -99,12 +97,18 @@ struct BootedMachine {
         let feed = isInteractive ? CommandFeed() : nil
         let input = feed.map { StandardInput($0) }
         defer { input?.stop() }
-        return try await provider.stream(request, input: feed, control: control, in: id) { progress in
-            switch progress {
-            case .started: break
-            case .output(let bytes): try await pass(bytes, to: STDOUT_FILENO)
-            case .errors(let bytes): try await pass(bytes, to: STDERR_FILENO)
+        do {
+            return try await provider.stream(request, input: feed, control: control, in: id) { progress in
+                switch progress {
+                case .started: break
+                case .output(let bytes): try await pass(bytes, to: STDOUT_FILENO)
+                case .errors(let bytes): try await pass(bytes, to: STDERR_FILENO)
+                }
             }
+        } catch let error as SandboxError where error.code == .missingTool {
+            // As a shell says it.
+            Terminal.standardError.write("snapwf: \(error.message)\n")
+            return 127
         }
     }
 
@@ -117,9 +121,9 @@ struct BootedMachine {
         let provider = provider
         let heart = Task {
             while true {
-                try await Task.sleep(for: Self.heartbeat)
                 // One that fails is followed by another before the time is over.
                 try? await provider.setTimeToLive(Self.timeToLive, of: id)
+                try await Task.sleep(for: Self.heartbeat)
             }
         }
         defer { heart.cancel() }
@@ -139,7 +143,7 @@ struct BootedMachine {
                 try await provider.kill(id)
             } catch {
                 Terminal.standardError.write(
-                    "snapwf: the machine \(id) could not be ended: \(error); snapwf gc does it\n")
+                    "snapwf: the machine \(id) could not be ended: \(error); its time to live ends it\n")
             }
         }.value
     }

@@ -17,6 +17,7 @@ final class RawTerminal {
             throw SnapshotError(.usage, "-t needs a terminal as standard input; leave it out: -i")
         }
         before = settings
+        Self.saved.withLock { $0 = settings }
         cfmakeraw(&settings)
         tcsetattr(STDIN_FILENO, TCSADRAIN, &settings)
         signal(SIGWINCH, SIG_IGN)
@@ -30,7 +31,9 @@ final class RawTerminal {
     /// Of the terminal at standard input; nil where there is none.
     static var size: TerminalSize? {
         var size = winsize()
-        guard ioctl(STDIN_FILENO, UInt(TIOCGWINSZ), &size) == 0 else { return nil }
+        guard isatty(STDIN_FILENO) == 1, ioctl(STDIN_FILENO, UInt(TIOCGWINSZ), &size) == 0 else { return nil }
+        // Nobody has told a serial line how large it is.
+        guard size.ws_row > 0, size.ws_col > 0 else { return TerminalSize(rows: 24, columns: 80) }
         return TerminalSize(rows: size.ws_row, columns: size.ws_col)
     }
 
@@ -38,6 +41,15 @@ final class RawTerminal {
         resizes.cancel()
         var settings = before
         tcsetattr(STDIN_FILENO, TCSADRAIN, &settings)
+        Self.saved.withLock { $0 = nil }
+    }
+
+    private static let saved = Mutex<termios?>(nil)
+
+    /// For who leaves at once: the terminal as it was, if it is another one now.
+    static func restoreAny() {
+        guard var settings = saved.withLock({ $0 }) else { return }
+        tcsetattr(STDIN_FILENO, TCSANOW, &settings)
     }
 }
 
@@ -65,7 +77,15 @@ final class StandardInput: Sendable {
             Self.queue.async {
                 var bytes = [UInt8](repeating: 0, count: 64 << 10)
                 var count: Int
-                repeat { count = read(STDIN_FILENO, &bytes, bytes.count) } while count < 0 && errno == EINTR
+                repeat {
+                    count = read(STDIN_FILENO, &bytes, bytes.count)
+                    if count < 0, errno == EAGAIN {
+                        // Whoever started this program reads the same pipe without waiting.
+                        var ready = pollfd(fd: STDIN_FILENO, events: Int16(POLLIN), revents: 0)
+                        poll(&ready, 1, -1)
+                        errno = EINTR
+                    }
+                } while count < 0 && errno == EINTR
                 continuation.resume(returning: count < 0 ? nil : Array(bytes.prefix(count)))
             }
         }

@@ -92,6 +92,10 @@ struct BootCommand: AsyncParsableCommand {
     private func boot(_ session: Session, _ reporter: RunReporter) async throws -> Int32 {
         let use = try await session.catalog.use(session.catalog.find(snapshot), for: "boot")
         defer { use.end() }
+        try use.snapshot.requireBootable()
+        if tty, RawTerminal.size == nil {
+            throw SnapshotError(.usage, "-t needs a terminal as standard input; leave it out: -i")
+        }
         let process = try ImageProcess(config: use.snapshot.config)
         let words = command.isEmpty ? process.entrypoint + process.command : command
         guard !words.isEmpty else {
@@ -100,14 +104,10 @@ struct BootCommand: AsyncParsableCommand {
         }
         var provider = session.machines
         if let kernel { provider = provider.with(kernel: Places.absolutePath(kernel)) }
-        do {
-            try await provider.check()
-        } catch let error as SandboxError {
-            throw SnapshotError(.usage, error.message)
-        }
+        try await provider.check()
         let booted = Booted()
         let machine = BootedMachine(
-            provider: provider, owner: session.environment.owner, showsConsole: console,
+            provider: provider, showsConsole: console,
             onBoot: { info, duration in
                 for note in info.notes { reporter.note(note, always: false) }
                 if options.verbose { reporter.note("machine \(info.id) came up in \(spanText(duration))") }
@@ -134,7 +134,7 @@ struct BootCommand: AsyncParsableCommand {
         var spec = SandboxSpec(
             name: "boot-\(use.snapshot.names.first ?? use.snapshot.id)", vcpus: vcpus,
             memoryBytes: try byteCount(memory, "--memory"), diskBytes: try byteCount(disk, "--disk"),
-            timeToLive: BootedMachine.timeToLive, snapshot: try SnapshotRoot(use.snapshot, useLock: use.lockPath))
+            timeToLive: BootedMachine.startingTimeToLive, snapshot: try SnapshotRoot(use.snapshot, useLock: use.lockPath))
         spec.hasNetwork = !noNetwork
         return spec
     }

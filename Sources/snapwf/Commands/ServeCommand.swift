@@ -64,13 +64,11 @@ struct ServeCommand: AsyncParsableCommand {
                 throw error
             }
             var serving = configuration
-            serving.housekeeping = {
-                try await provider.sweep()
-                try await machines.sweep()
-            }
+            serving.housekeeping = { await session.sweep() }
             let captures = SandboxCaptures(environment: session.environment, engine: session.engine)
             let images = ImageSnapshots(environment: session.environment, engine: session.engine)
-            let store = CaptureStore(captures: captures, images: images, catalog: session.catalog)
+            let store = CaptureStore(
+                captures: captures, images: images, catalog: session.catalog, machines: machines)
             let service = SandboxService(provider: served, snapshots: store, logger: session.logger)
             do {
                 try await captures.resume()

@@ -32,8 +32,14 @@ struct ErrorReport {
         case let error as WorkflowError:
             self.init(error)
         case let error as SandboxError:
-            self.init(
-                error.code == .credentials ? .credentials : .unavailable, error.code.rawValue, error.description)
+            let status: ExitStatus =
+                switch error.code {
+                case .credentials: .credentials
+                case .invalidArgument: .usage
+                case .outOfSpace, .ended, .outputTooLarge: .failed
+                default: .unavailable
+                }
+            self.init(status, error.code.rawValue, error.description)
         default:
             self.init(.failed, "failed", "\(error)")
         }
