@@ -63,7 +63,7 @@ package struct ArtifactManifest: Sendable {
             Name.platform: image.platform, Name.entries: "\(image.entries)", Name.layerBytes: "\(image.layerBytes)",
             Name.baseDigest: image.manifestDigest,
         ]
-        all[Name.baseName] = Self.publicName(image.image)
+        all[Name.baseName] = Self.publicName(image)
         all[Name.sourceDateEpoch] = image.sourceDateEpoch.map { "\($0)" }
         if let verity = image.verity {
             all[Name.verityRootHash] = verity.rootHash
@@ -75,9 +75,12 @@ package struct ArtifactManifest: Sendable {
         return all
     }
 
-    /// A path of this machine is nobody's business elsewhere: only a registry's name, without the digest.
-    private static func publicName(_ image: String) -> String? {
-        guard let reference = try? ImageReference(parsing: image), reference.registryHost != nil else { return nil }
+    /// A path of this machine is nobody's business elsewhere: only a registry's name, without the digest; and not that of
+    /// the artifact which a snapshot came in, where its image's name was not told.
+    private static func publicName(_ image: PullResult) -> String? {
+        guard let reference = try? ImageReference(parsing: image.image), reference.registryHost != nil,
+            reference.digest?.description == image.manifestDigest
+        else { return nil }
         return reference.description.split(separator: "@").first.map(String.init)
     }
 }
