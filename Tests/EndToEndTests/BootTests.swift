@@ -87,6 +87,26 @@ extension EndToEnd {
             #expect(none.status == 64 && none.errors.contains("--builder-image"), "\(none.everything)")
         }
 
+        @Test("--verify-boot: what does not boot is the image's fault, is not kept, and leaves nothing")
+        func doesNotBoot() async throws {
+            let installation = try await machine("static")
+            let shown = try await installation.snapwf("snapshots", "inspect", "static", "--json").json()
+            let text = "\(shown)"
+            let path = try #require(text.firstMatch(of: /\/[^\s"]*rootfs\.ext4/)?.output)
+            // A first process that ends at once: the kernel panics.
+            let program = installation.home + "/hello"
+            try await tool(
+                "sh", "-c", #""$0" cat "$1" /hello > "$2" && chmod +x "$2""#, Programs.snapshot, String(path), program)
+            let layout = try await Images.shared.smallLayout()
+            let run = try await installation.snapwf(
+                "run", "oci:\(layout):latest", "--verify-boot", environment: ["SNAPWF_AGENT": program])
+            #expect(run.status == 5, "\(run.everything)")
+            #expect(run.errors.contains("does not boot"), "\(run.everything)")
+            #expect(installation.names(in: "snapshots").filter { $0.hasPrefix("snap-") }.count == 1)
+            try await installation.snapwf("gc", "--grace", "0s")
+            try await installation.expectNothingLeft("after a boot that failed")
+        }
+
         @Test("a machine whose snapwf is killed ends by itself, and one that is interrupted at once")
         func killed() async throws {
             let installation = try await machine("locked")

@@ -39,7 +39,7 @@ extension EndToEnd {
                     redirection, Programs.snapshot, ["pull", image, "--output", untold, "--progress", progress],
                     installation)
                 #expect(pulled.status == 1, "\(pulled.everything)")
-                #expect(pulled.errors.contains("is made and whole"), "\(pulled.everything)")
+                #expect(pulled.errors.contains("is done and whole"), "\(pulled.everything)")
                 try await tool("cmp", told, untold)
                 try FileManager.default.removeItem(atPath: untold)
             }
