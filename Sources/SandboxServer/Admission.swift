@@ -25,6 +25,9 @@ final class Admission: Sendable {
         lineLimit = line
     }
 
+    /// How many stand in line now.
+    var waiting: Int { state.withLock { $0.line.count } }
+
     /// - Throws: `resource_exhausted` when the line is full, and what `body` throws.
     func run<Result>(_ body: () async throws -> Result) async throws -> Result {
         try await enter()
