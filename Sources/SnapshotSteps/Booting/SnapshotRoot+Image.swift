@@ -25,7 +25,9 @@ extension Snapshot {
 
 extension Platform {
     static func requireBootable(_ text: String) throws(SnapshotError) {
-        guard let platform = try? Platform(parsing: text), platform.architecture != Platform.host.architecture else { return }
+        guard let platform = try? Platform(parsing: text), platform.architecture != Platform.host.architecture else {
+            return
+        }
         throw SnapshotError(
             .usage, "a snapshot for \(text) does not boot on this machine, which is \(Platform.host)")
     }

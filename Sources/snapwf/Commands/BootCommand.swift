@@ -134,7 +134,8 @@ struct BootCommand: AsyncParsableCommand {
         var spec = SandboxSpec(
             name: "boot-\(use.snapshot.names.first ?? use.snapshot.id)", vcpus: vcpus,
             memoryBytes: try byteCount(memory, "--memory"), diskBytes: try byteCount(disk, "--disk"),
-            timeToLive: BootedMachine.startingTimeToLive, snapshot: try SnapshotRoot(use.snapshot, useLock: use.lockPath))
+            timeToLive: BootedMachine.startingTimeToLive,
+            snapshot: try SnapshotRoot(use.snapshot, useLock: use.lockPath))
         spec.hasNetwork = !noNetwork
         return spec
     }
