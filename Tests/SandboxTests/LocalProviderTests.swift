@@ -189,7 +189,7 @@ struct LocalProviderTests {
                 _ = try await LocalProvider(configuration: configuration).create(root.spec())
             }
             configuration.shimCommand = ["/bin/false"]
-            await expectError(.unavailable) {
+            await expectError(.didNotStart) {
                 _ = try await LocalProvider(configuration: configuration).create(root.spec())
             }
             let left = try await root.provider.list()
