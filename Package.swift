@@ -112,7 +112,7 @@ let package = Package(
             swiftSettings: settings),
         .target(
             name: "SandboxServer",
-            dependencies: ["Connect", "Files", "Sandbox", "SandboxAPI", httpTypes, logging, protobuf] + nio
+            dependencies: ["Connect", "Files", "Sandbox", "SandboxAPI", "Threads", httpTypes, logging, protobuf] + nio
                 + hummingbird,
             swiftSettings: settings),
         .target(
@@ -122,8 +122,8 @@ let package = Package(
         .target(
             name: "SnapshotSteps",
             dependencies: [
-                "Artifacts", "CatalogMigrations", "Files", "HelperInterface", "OCI", "Sandbox", "Workflow", grdb,
-                logging,
+                "Artifacts", "CatalogMigrations", "Files", "HelperInterface", "OCI", "Sandbox", "Threads", "Workflow",
+                grdb, logging,
             ],
             swiftSettings: settings),
 

@@ -1,78 +1,29 @@
 import Connect
-import Synchronization
+import Threads
 
-/// At most so many of a kind at once. So many more stand in line; the rest is refused.
-///
-/// There is no deadline here: the line is finite, whoever is inside has a deadline of its own, and whoever waits goes
-/// when its call is cancelled.
-final class Admission: Sendable {
-    private struct State {
-        var inside = 0
-        var nextTicket: UInt64 = 0
-        /// In the order of their tickets.
-        var line: [(ticket: UInt64, continuation: CheckedContinuation<Bool, Never>)] = []
-    }
-
+/// At most so many of a kind at once. So many more stand in line; the rest is refused in the API's words.
+struct Admission: Sendable {
     private let what: String
     private let limit: Int
-    private let lineLimit: Int
-    private let state = Mutex(State())
+    private let turns: Turns
 
     /// - Parameter what: for messages; a plural.
     init(_ what: String, limit: Int, line: Int) {
         self.what = what
         self.limit = limit
-        lineLimit = line
+        turns = Turns(atOnce: limit, line: line)
     }
 
     /// How many stand in line now.
-    var waiting: Int { state.withLock { $0.line.count } }
+    var waiting: Int { turns.waiting }
 
     /// - Throws: `resource_exhausted` when the line is full, and what `body` throws.
     func run<Result>(_ body: () async throws -> Result) async throws -> Result {
-        try await enter()
-        defer { leave() }
-        return try await body()
-    }
-
-    private func enter() async throws {
-        let ticket = state.withLock { state in
-            state.nextTicket += 1
-            return state.nextTicket
+        do {
+            return try await turns.run(body)
+        } catch is Turns.Full {
+            throw ConnectError(
+                .resourceExhausted, "\(limit) \(what) are the most at once here; try again when some are done")
         }
-        let isInside = await withTaskCancellationHandler {
-            await withCheckedContinuation { continuation in
-                let answer = state.withLock { state -> Bool? in
-                    if Task.isCancelled { return false }
-                    if state.inside < limit {
-                        state.inside += 1
-                        return true
-                    }
-                    guard state.line.count < lineLimit else { return false }
-                    state.line.append((ticket, continuation))
-                    return nil
-                }
-                if let answer { continuation.resume(returning: answer) }
-            }
-        } onCancel: {
-            let waiting = state.withLock { state in
-                state.line.firstIndex { $0.ticket == ticket }.map { state.line.remove(at: $0).continuation }
-            }
-            waiting?.resume(returning: false)
-        }
-        if isInside { return }
-        try Task.checkCancellation()
-        throw ConnectError(
-            .resourceExhausted, "\(limit) \(what) are the most at once here; try again when some are done")
-    }
-
-    private func leave() {
-        // The place goes to the first in line without being free in between.
-        let next = state.withLock { state -> CheckedContinuation<Bool, Never>? in
-            if !state.line.isEmpty { return state.line.removeFirst().continuation }
-            state.inside -= 1
-            return nil
-        }
-        next?.resume(returning: true)
     }
 }

@@ -4,6 +4,11 @@ import Glibc
 import HelperInterface
 import Synchronization
 
+/// The verb failed, and what there was to say about it has been said.
+struct Reported: Error {
+    let status: ExitStatus
+}
+
 /// Says what happens: to a program as JSON lines on standard output, to a person as lines on standard error.
 ///
 /// Progress is told at most four times a second, and whenever the phase changes.
@@ -44,6 +49,18 @@ final class Reporter: Sendable {
     func failure(_ failure: HelperFailure) {
         if mode == .json { line(.failure(failure)) }
         say("\(mode == .plain ? lineStart : "")snapshot: \(failure.message)\n", to: 2)
+    }
+
+    /// Does what a verb does to `output`; an error that leaves it is told, and becomes the exit code that says the same.
+    @MainActor
+    func reportingErrors(of output: String, _ body: @MainActor () async throws -> Void) async throws(Reported) {
+        do {
+            try await body()
+        } catch {
+            let (failure, status) = HelperFailure.describing(error, output: output)
+            self.failure(failure)
+            throw Reported(status: status)
+        }
     }
 
     /// The file is made and stays; who waits for this line would take the pull for failed without it.

@@ -32,7 +32,7 @@ struct SnapshotTool: AsyncParsableCommand {
             } else {
                 try command.run()
             }
-        } catch let error as Pull.Failed {
+        } catch let error as Reported {
             Glibc.exit(error.status.rawValue)
         } catch {
             exit(withError: error)

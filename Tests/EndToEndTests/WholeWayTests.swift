@@ -32,7 +32,7 @@ extension EndToEnd {
             try await compareWithOverlay(image, path)
             try await mountReadWrite(path)
             let console = try await tool(
-                Programs.fixture("boot-image"), path, Images.shared.kernels(), "cat /etc/motd; uname -r;",
+                Programs.fixture("boot-image"), path, Images.kernels, "cat /etc/motd; uname -r;",
                 "test $(ls /srv/many | wc -l) = 5000"
             ).output
             #expect(console.contains("unpacked by snapwf"), "\(console)")
@@ -50,7 +50,7 @@ extension EndToEnd {
                 try await installation.snapwf("run", image, "--json").json()["result"] as? [String: Any])
             let (path, size) = try (#require(result["path"] as? String), #require(result["size"] as? Int))
             let console = try await tool(
-                Programs.fixture("boot-image"), "--grow", "\(size * 100)", path, Images.shared.kernels(),
+                Programs.fixture("boot-image"), "--grow", "\(size * 100)", path, Images.kernels,
                 // More than there was room for.
                 "dd if=/dev/zero of=/written bs=1048576 count=\(size >> 20); df -P -m /; cat /etc/motd"
             ).output

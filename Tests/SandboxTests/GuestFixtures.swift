@@ -51,18 +51,8 @@ actor GuestFixtures {
     /// `SNAPWF_KERNEL`, or the distribution's cloud kernel, unpacked and kept for the next time.
     private static func kernel() async throws -> String {
         if let named = variable("SNAPWF_KERNEL") { return named }
-        let keep = packageDirectory + "/.build-test-kernel"
-        if let kernel = try kernel(in: keep) { return kernel }
-        let script = """
-            set -e
-            rm -rf "$1.new"; mkdir -p "$1.new"; cd "$1.new"
-            package=$(apt-cache depends linux-image-cloud-amd64 | grep -o 'linux-image-6[^ ]*' | head -n 1)
-            apt-get download -q -o APT::Sandbox::User=root "$package" > /dev/null
-            dpkg-deb --extract ./*.deb .
-            rm ./*.deb
-            rm -rf "$1"; mv "$1.new" "$1"
-            """
-        try await Command.run("sh", ["-c", script, "sh", keep])
+        let keep = packageDirectory + "/.build-test-kernel/kernel"
+        try await Command.run(packageDirectory + "/scripts/kernel", [keep])
         return try #require(try kernel(in: keep))
     }
 

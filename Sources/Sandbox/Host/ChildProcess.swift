@@ -10,35 +10,32 @@ enum ChildProcess {
     static func start(
         _ path: String, _ arguments: [String], environment: [String] = [], descriptors: [Int32]
     ) throws(SandboxError) -> Int32 {
-        let pid = withCStrings([path] + arguments) { arguments in
-            withCStrings(environment) { environment in
-                clinux_spawn(path, arguments, environment, descriptors, Int32(descriptors.count))
-            }
-        }
-        guard pid > 0 else { throw .system(-pid, "start \(path)") }
-        return pid
+        try spawn(clinux_spawn, path, arguments, environment, descriptors)
     }
 
     /// Starts a program that outlives this one and is nobody's child.
     static func startDetached(
         _ path: String, _ arguments: [String], environment: [String], descriptors: [Int32]
     ) throws(SandboxError) -> Int32 {
-        let pid = withCStrings([path] + arguments) { arguments in
-            withCStrings(environment) { environment in
-                clinux_spawn_detached(path, arguments, environment, descriptors, Int32(descriptors.count))
-            }
-        }
-        guard pid > 0 else { throw .system(-pid, "start \(path)") }
-        return pid
+        try spawn(clinux_spawn_detached, path, arguments, environment, descriptors)
     }
 
     /// Starts a child that does not outlive the calling thread, in a session of its own.
     static func startTied(
         _ path: String, _ arguments: [String], environment: [String], descriptors: [Int32]
     ) throws(SandboxError) -> Int32 {
+        try spawn(clinux_spawn_tied, path, arguments, environment, descriptors)
+    }
+
+    private typealias Spawn = (UnsafePointer<CChar>, CStrings, CStrings, UnsafePointer<Int32>, Int32) -> Int32
+    private typealias CStrings = UnsafePointer<UnsafeMutablePointer<CChar>?>
+
+    private static func spawn(
+        _ spawn: Spawn, _ path: String, _ arguments: [String], _ environment: [String], _ descriptors: [Int32]
+    ) throws(SandboxError) -> Int32 {
         let pid = withCStrings([path] + arguments) { arguments in
             withCStrings(environment) { environment in
-                clinux_spawn_tied(path, arguments, environment, descriptors, Int32(descriptors.count))
+                spawn(path, arguments, environment, descriptors, Int32(descriptors.count))
             }
         }
         guard pid > 0 else { throw .system(-pid, "start \(path)") }
@@ -68,8 +65,7 @@ enum ChildProcess {
     }
 
     private static func withCStrings<Result>(
-        _ strings: [String],
-        _ body: (UnsafePointer<UnsafeMutablePointer<CChar>?>) -> Result
+        _ strings: [String], _ body: (CStrings) -> Result
     ) -> Result {
         let copies: [UnsafeMutablePointer<CChar>?] = strings.map { strdup($0) } + [nil]
         defer { for copy in copies { free(copy) } }

@@ -4,6 +4,7 @@ import HelperInterface
 import Logging
 import OCI
 package import Sandbox
+import Threads
 package import Workflow
 
 /// Captures the work directories of this machine's sandboxes as snapshots of the catalog.
@@ -19,12 +20,11 @@ package actor SandboxCaptures {
     private var active: [String: Work] = [:]
     /// Captures that are to be removed: nothing is noted of them any more.
     private var removing: Set<String> = []
-    /// How many captures pack or convert now.
-    private var working = 0
-    private var waiting: [(id: String, turn: CheckedContinuation<Void, any Error>)] = []
+    /// Few pack or convert at a time: each needs the sandbox's size on disk.
+    private let turns = Turns(atOnce: 2, line: .max)
 
-    /// How many captures may pack or convert at a time; each needs the sandbox's size on disk.
-    private static let atOnce = 2
+    /// How many captures may be under way, most of them in line.
+    private static let largestCount = 256
     /// How long a capture may take to end once it is given up.
     private static let patience = Duration.seconds(60)
     /// The label of a run that names its capture.
@@ -36,35 +36,6 @@ package actor SandboxCaptures {
         var lock: CaptureLock?
         /// `nil` until its record is on disk.
         var task: Task<Void, Never>?
-    }
-
-    private struct Record: Codable {
-        var source: SandboxID
-        var name: String?
-        var createdAt: UnixTime
-    }
-
-    /// How a capture succeeded.
-    private struct Outcome: Codable {
-        var run: String
-        var key: String
-        var size: UInt64
-    }
-
-    /// What is on disk of a capture.
-    private struct Documents: Sendable {
-        var record: Record?
-        var outcome: Outcome?
-        var failure: String?
-
-        init(_ directory: String) throws {
-            let limit = 64 << 10
-            record = try readFile(directory + "/capture.json", limit: limit)
-                .map { try JSONDecoder().decode(Record.self, from: Data($0)) }
-            outcome = try readFile(directory + "/result.json", limit: limit)
-                .map { try JSONDecoder().decode(Outcome.self, from: Data($0)) }
-            failure = try readFile(directory + "/failure", limit: limit).map { String(decoding: $0, as: UTF8.self) }
-        }
     }
 
     package init(environment: SnapshotEnvironment, engine: Engine) {
@@ -87,7 +58,7 @@ package actor SandboxCaptures {
         let (directory, layout) = (directory(id), layout(id))
         // Another server over this state directory works on it.
         guard let lock = try await onOwnThread({ try CaptureLock.take(directory) }) else { return }
-        let documents = try await onOwnThread { try Documents(directory) }
+        let documents = try await onOwnThread { try CaptureDocuments(reading: directory) }
         if documents.record == nil {
             // Whoever asked for it was never told of it.
             try await onOwnThread { try removeTree(directory) }
@@ -107,9 +78,15 @@ package actor SandboxCaptures {
     }
 
     /// - Returns: the capture, whose record is durable. It waits for its turn where others are under way.
+    /// - Throws: `unavailable` where too many are under way.
     package func begin(_ sandbox: SandboxInfo, name: String?) async throws -> SandboxCapture {
+        guard active.count < Self.largestCount else {
+            throw SnapshotError(
+                .unavailable, "\(active.count) snapshots are being taken; try again when some are done", retryable: true
+            )
+        }
         let id = "cap-" + (0..<16).map { _ in String(UInt8.random(in: 0..<16), radix: 16) }.joined()
-        let record = Record(source: sandbox.id, name: name, createdAt: .now())
+        let record = CaptureDocuments.Record(source: sandbox.id, name: name, createdAt: .now())
         let directory = directory(id)
         // Before anybody can see the record: a capture that nobody works on has failed.
         active[id] = Work()
@@ -117,7 +94,7 @@ package actor SandboxCaptures {
             active[id]?.lock = try await onOwnThread {
                 try makeDirectories(directory, mode: 0o700)
                 let lock = try CaptureLock.take(directory)
-                try replaceFile(directory + "/capture.json", Array(try JSONEncoder().encode(record)), mode: 0o600)
+                try CaptureDocuments.write(record, in: directory)
                 return lock
             }
         } catch {
@@ -136,7 +113,7 @@ package actor SandboxCaptures {
         let directory = directory(id)
         // Before the documents: what has ended by now has noted how.
         let isActive = active[id] != nil
-        let documents = try await onOwnThread { try Documents(directory) }
+        let documents = try await onOwnThread { try CaptureDocuments(reading: directory) }
         // Its directory was made and its record was not: whoever asked for it was never told of it.
         guard let record = documents.record else { return nil }
         let state: SandboxCapture.State
@@ -184,7 +161,7 @@ package actor SandboxCaptures {
         let directory = directory(id)
         // A second removal at the same time may have been faster.
         guard try await ids().contains(id) else { return }
-        if let outcome = try await onOwnThread({ try Documents(directory).outcome }) {
+        if let outcome = try await onOwnThread({ try CaptureDocuments(reading: directory).outcome }) {
             // By its key too: it is this capture's alone, whichever run made the row.
             try await environment.catalog.remove(madeBy: outcome.run, key: outcome.key)
         }
@@ -236,10 +213,10 @@ package actor SandboxCaptures {
     private func work(on id: String, _ prepare: @escaping @Sendable (CaptureLayout) async throws -> Void) {
         active[id]?.task = Task {
             do {
-                try await takeTurn(id)
-                defer { giveTurn() }
-                try await prepare(layout(id))
-                await settle(id, try await execute(id))
+                try await turns.run {
+                    try await prepare(layout(id))
+                    await settle(id, try await execute(id))
+                }
             } catch {
                 await fail(id, error)
             }
@@ -247,42 +224,8 @@ package actor SandboxCaptures {
         }
     }
 
-    /// - Throws: `CancellationError` when the task was cancelled before its turn came.
-    private func takeTurn(_ id: String) async throws {
-        try Task.checkCancellation()
-        guard working >= Self.atOnce else {
-            working += 1
-            return
-        }
-        try await withTaskCancellationHandler {
-            try await withCheckedThrowingContinuation { (turn: CheckedContinuation<Void, any Error>) in
-                if Task.isCancelled {
-                    turn.resume(throwing: CancellationError())
-                } else {
-                    waiting.append((id, turn))
-                }
-            }
-        } onCancel: {
-            Task { await leaveLine(id) }
-        }
-    }
-
-    private func leaveLine(_ id: String) {
-        guard let place = waiting.firstIndex(where: { $0.id == id }) else { return }
-        waiting.remove(at: place).turn.resume(throwing: CancellationError())
-    }
-
-    /// Hands the turn on, if anybody waits for one.
-    private func giveTurn() {
-        if waiting.isEmpty {
-            working -= 1
-        } else {
-            waiting.removeFirst().turn.resume()
-        }
-    }
-
     /// Runs the workflow over the packed image, or goes on with it, or finds out how it ended.
-    private func execute(_ id: String) async throws -> Outcome {
+    private func execute(_ id: String) async throws -> CaptureDocuments.Outcome {
         let workflow = SnapshotWorkflow(environment: environment)
         while true {
             try Task.checkCancellation()
@@ -290,7 +233,7 @@ package actor SandboxCaptures {
             let handle: RunHandle<SnapshotResult>
             switch run?.status {
             case .succeeded?:
-                guard let run, let outcome = Self.outcome(of: run) else {
+                guard let run, let outcome = CaptureDocuments.Outcome(of: run) else {
                     throw SnapshotError(.failed, "its result cannot be read")
                 }
                 return outcome
@@ -307,7 +250,7 @@ package actor SandboxCaptures {
                 handle = try await start(id, workflow)
             }
             let result = try await handle.result()
-            return Outcome(run: handle.id.description, key: result.key, size: result.size)
+            return CaptureDocuments.Outcome(run: handle.id, result: result)
         }
     }
 
@@ -316,18 +259,18 @@ package actor SandboxCaptures {
         let image = try await onOwnThread { layout.isWhole ? try layout.reference() : nil }
         guard let image else { throw SnapshotError(.failed, Self.stopped) }
         var input = SnapshotRequest(image: try ImageReference(parsing: image), platform: .host)
-        input.capturedFrom = try await onOwnThread { try Documents(directory).record?.source.rawValue }
+        input.capturedFrom = try await onOwnThread { try CaptureDocuments(reading: directory).record?.source.rawValue }
         try Task.checkCancellation()
         return try await engine.start(
             workflow, input: input, dedupKey: "capture-\(id)", labels: [Self.label: id, "image": image])
     }
 
     /// Notes that it succeeded; only then is the image not needed any more.
-    private func settle(_ id: String, _ outcome: Outcome) async {
+    private func settle(_ id: String, _ outcome: CaptureDocuments.Outcome) async {
         let (directory, layout) = (directory(id), layout(id))
         do {
             try await onOwnThread {
-                try replaceFile(directory + "/result.json", Array(try JSONEncoder().encode(outcome)), mode: 0o600)
+                try CaptureDocuments.write(outcome, in: directory)
                 try layout.remove()
             }
         } catch {
@@ -344,14 +287,14 @@ package actor SandboxCaptures {
             if await onOwnThread({ layout.isWhole }) { return }
             reason = Self.stopped
         }
-        let text = Array(reason.utf8.prefix(4096))
+        let why = reason
         do {
             // A run that failed late may have registered its snapshot.
             if let run = try await run(of: id), run.status.isFinished {
                 try await environment.catalog.remove(madeBy: run.id.description, sparingUsed: true)
             }
             try await onOwnThread {
-                try replaceFile(directory + "/failure", text, mode: 0o600)
+                try CaptureDocuments.write(failure: why, in: directory)
                 try layout.remove()
             }
         } catch {
@@ -367,16 +310,11 @@ package actor SandboxCaptures {
         }
     }
 
-    private static func outcome(of run: RunRecord) -> Outcome? {
-        guard let output = run.output,
-            let result = try? JSONDecoder().decode(SnapshotResult.self, from: Data(output.utf8))
-        else { return nil }
-        return Outcome(run: run.id.description, key: result.key, size: result.size)
-    }
-
     private static func state(of run: RunRecord) -> SandboxCapture.State {
         switch run.status {
-        case .succeeded: outcome(of: run).map { .ready(size: $0.size) } ?? .failed(reason: "its result cannot be read")
+        case .succeeded:
+            CaptureDocuments.Outcome(of: run).map { .ready(size: $0.size) }
+                ?? .failed(reason: "its result cannot be read")
         case .failed, .cancelled: .failed(reason: run.failure?.message ?? "the run was cancelled")
         case .pending, .running, .sleeping, .interrupted: .capturing
         }

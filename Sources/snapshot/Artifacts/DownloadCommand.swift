@@ -31,13 +31,7 @@ struct DownloadCommand: AsyncParsableCommand {
     @MainActor
     func run() async throws {
         let report = Reporter(mode: progress)
-        do {
-            try await download(report)
-        } catch {
-            let (failure, status) = HelperFailure.describing(error, output: output)
-            report.failure(failure)
-            throw Pull.Failed(status: status)
-        }
+        try await report.reportingErrors(of: output) { try await download(report) }
     }
 
     private func download(_ report: Reporter) async throws {

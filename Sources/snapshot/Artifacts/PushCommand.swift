@@ -35,13 +35,7 @@ struct PushCommand: AsyncParsableCommand {
     @MainActor
     func run() async throws {
         let report = Reporter(mode: progress)
-        do {
-            try await push(report)
-        } catch {
-            let (failure, status) = HelperFailure.describing(error, output: file)
-            report.failure(failure)
-            throw Pull.Failed(status: status)
-        }
+        try await report.reportingErrors(of: file) { try await push(report) }
     }
 
     private func push(_ report: Reporter) async throws {

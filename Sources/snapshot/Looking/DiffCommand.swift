@@ -33,7 +33,7 @@ struct DiffCommand: ParsableCommand {
                 try output.line(json ? document(difference, images) : text(difference, images))
             }
             try output.flush()
-            if differs { throw Pull.Failed(status: .failed) }
+            if differs { throw Reported(status: .failed) }
         }
     }
 

@@ -56,16 +56,16 @@ struct LookFailure: Error {
 ///
 /// Standard output is often a pipe to something that has seen enough: the signal that ends every other tool then ends
 /// this one, too. There is nothing to clean up.
-func looking(at image: String, trouble: ExitStatus? = nil, _ body: () throws -> Void) throws(Pull.Failed) {
+func looking(at image: String, trouble: ExitStatus? = nil, _ body: () throws -> Void) throws(Reported) {
     signal(SIGPIPE, SIG_DFL)
     do {
         try body()
-    } catch let error as Pull.Failed {
+    } catch let error as Reported {
         throw error
     } catch {
         let failure = LookFailure.describing(error, image: image)
         say("snapshot: \(failure.message)\n", to: 2)
-        throw Pull.Failed(status: failure.status == .failed ? trouble ?? .failed : failure.status)
+        throw Reported(status: failure.status == .failed ? trouble ?? .failed : failure.status)
     }
 }
 

@@ -28,7 +28,7 @@ struct VerifyCommand: ParsableCommand {
                 for line in document.lines { try output.line(line) }
             }
             try output.flush()
-            if !document.sound { throw Pull.Failed(status: .badImage) }
+            if !document.sound { throw Reported(status: .badImage) }
         }
     }
 

@@ -32,11 +32,6 @@ struct Pull {
     var limits = Limits()
     var execution = Execution()
 
-    /// The pull failed, and what there was to say about it has been said.
-    struct Failed: Error {
-        let status: ExitStatus
-    }
-
     init(
         image: String, output: String, size: UInt64?, platform: Platform, report: Reporter, logger: Logger
     ) {
@@ -48,14 +43,8 @@ struct Pull {
         self.logger = logger
     }
 
-    func run() async throws(Failed) {
-        do {
-            try await pull()
-        } catch {
-            let (failure, status) = HelperFailure.describing(error, output: output)
-            report.failure(failure)
-            throw Failed(status: status)
-        }
+    func run() async throws(Reported) {
+        try await report.reportingErrors(of: output) { try await pull() }
     }
 
     private func pull() async throws {

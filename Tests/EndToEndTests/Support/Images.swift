@@ -7,7 +7,6 @@ actor Images {
 
     private var small: Task<String, any Error>?
     private var large: Task<LargeImage, any Error>?
-    private var kernelDirectory: String?
     private var bootable: Task<String, any Error>?
     private var kernel: Task<String, any Error>?
 
@@ -33,13 +32,8 @@ actor Images {
         return try await task.value
     }
 
-    /// Where boot-image keeps the kernel that it downloads.
-    func kernels() throws -> String {
-        if let kernelDirectory { return kernelDirectory }
-        let directory = try makeTemporaryDirectory("kernel")
-        kernelDirectory = directory
-        return directory
-    }
+    /// Where the kernel is kept, for the next time and for other tests.
+    static let kernels = Programs.repository + "/.build-test-kernel"
 
     /// Five tags of different kinds (Fixtures/make-boot-images). The path of a layout.
     func bootLayout() async throws -> String {
@@ -57,14 +51,13 @@ actor Images {
     /// What tells snapwf the distribution's kernel, on a machine that has none of its own.
     func machineVariables() async throws -> [String: String] {
         let task =
-            try kernel
-            ?? { [directory = try kernels() + "/kernel"] in
-                Task {
-                    try await tool(Programs.repository + "/scripts/kernel", directory)
-                    let names = try FileManager.default.contentsOfDirectory(atPath: directory + "/boot")
-                    return directory + "/boot/" + (try #require(names.first { $0.hasPrefix("vmlinuz-") }))
-                }
-            }()
+            kernel
+            ?? Task {
+                let directory = Self.kernels + "/kernel"
+                try await tool(Programs.repository + "/scripts/kernel", directory)
+                let names = try FileManager.default.contentsOfDirectory(atPath: directory + "/boot")
+                return directory + "/boot/" + (try #require(names.first { $0.hasPrefix("vmlinuz-") }))
+            }
         kernel = task
         return ["SNAPWF_KERNEL": try await task.value]
     }

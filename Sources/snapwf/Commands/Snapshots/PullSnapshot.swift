@@ -32,7 +32,7 @@ struct PullSnapshot: AsyncParsableCommand {
     func run() async throws {
         let reporter = RunReporter(options: options, progress: .auto)
         try await reporter.reportingErrors {
-            try await translatingArtifactErrors {
+            try await inSnapshotTerms {
                 if let name { try Catalog.checkName(name) }
                 let home = try Places.stateDirectory(ProcessInfo.processInfo.environment)
                 let points = CrashPoints(ProcessInfo.processInfo.environment)

@@ -29,7 +29,7 @@ struct PushSnapshot: AsyncParsableCommand {
     func run() async throws {
         let reporter = RunReporter(options: options, progress: .auto)
         try await reporter.reportingErrors {
-            try await translatingArtifactErrors { try await push(reporter) }
+            try await inSnapshotTerms { try await push(reporter) }
         }
     }
 

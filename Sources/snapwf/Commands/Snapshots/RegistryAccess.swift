@@ -1,5 +1,4 @@
 import ArgumentParser
-import Artifacts
 import FoundationEssentials
 import HelperInterface
 import Logging
@@ -36,9 +35,9 @@ struct RegistryAccess: ParsableArguments {
     }
 }
 
-/// Gives what went wrong with an artifact in the terms of the other verbs.
+/// Errors of registries and artifacts in the terms of the other verbs.
 @MainActor
-func translatingArtifactErrors<Value>(_ body: @MainActor () async throws -> Value) async throws -> Value {
+func inSnapshotTerms<Value>(_ body: @MainActor () async throws -> Value) async throws -> Value {
     do {
         return try await body()
     } catch {
