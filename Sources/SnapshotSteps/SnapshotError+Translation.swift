@@ -31,7 +31,7 @@ extension SnapshotError {
         case .invalidArgument:
             SnapshotError(.usage, error.description)
         case .credentials:
-            SnapshotError(.credentials, error.description)
+            SnapshotError(.apiCredentials, error.description)
         case .incompatible:
             // An address that is wrong from the start is refused before anything starts; a page of maintenance passes.
             SnapshotError(.unavailable, error.description, retryable: true)

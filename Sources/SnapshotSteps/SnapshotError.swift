@@ -28,6 +28,8 @@ package struct SnapshotError: Error, Sendable, Codable, CustomStringConvertible,
         case snapshotInUse
         /// Credentials are missing or wrong.
         case credentials
+        /// The Sandbox API takes the token no more. The run stays as it is until there is one that it takes.
+        case apiCredentials
         /// Something that should answer does not: registry, provider.
         case unavailable
         /// No room.
@@ -52,12 +54,14 @@ package struct SnapshotError: Error, Sendable, Codable, CustomStringConvertible,
 
     package var description: String { message }
 
+    package var isBlocked: Bool { code == .apiCredentials }
+
     /// The exit status that tells a program the same.
     package var exitStatus: ExitStatus {
         switch code {
         case .badImage, .sizeTooSmall: .badImage
         case .imageNotFound, .runNotFound, .snapshotNotFound: .notFound
-        case .credentials: .credentials
+        case .credentials, .apiCredentials: .credentials
         case .unavailable: .unavailable
         case .usage: .usage
         case .stateDirectory, .catalogNewerThanProgram, .catalog, .snapshotDamaged, .snapshotInUse, .helper,

@@ -97,6 +97,39 @@ extension EndToEnd {
             expectOnePull(registry)
         }
 
+        @Test("the token is revoked in the middle of the pull: the run waits for a new one, with its sandbox")
+        func revoked() async throws {
+            let registry = try await SlowRegistry(layout: try await Images.shared.smallLayout())
+            let token = try makeTemporaryDirectory("token") + "/token"
+            func issue(_ text: String) throws { try Data(text.utf8).write(to: URL(fileURLWithPath: token)) }
+            try issue("first-of-sixteen-letters")
+            let serve = try await Serve(
+                try Installation(), ["--listen", "127.0.0.1:0", "--token-file", token])
+            let installation = try Installation()
+            let port = try #require(serve.address.split(separator: ":").last)
+            let run = try installation.start(
+                "run", registry.reference, "--api", serve.address,
+                environment: ["SNAPWF_TOKEN": "first-of-sixteen-letters"])
+            try await registry.waitUntilHolding()
+            let before = try await installation.sandboxes()
+            try await serve.kill()
+            try issue("second-of-sixteen-letters")
+            try await serve.restart(["--listen", "127.0.0.1:\(port)", "--token-file", token])
+            let refused = try await run.wait()
+            #expect(refused.status == 4, "\(refused.everything)")
+            #expect(refused.errors.contains("snapwf resume"), "\(refused.everything)")
+            #expect(before.count == 1)
+            #expect(try await installation.sandboxes() == before)
+            try registry.letGo()
+            let finished = try await installation.start(
+                "resume", "@last", "--json", environment: ["SNAPWF_TOKEN": "second-of-sixteen-letters"]
+            ).wait()
+            #expect(finished.status == 0, "\(finished.everything)")
+            #expect(try await installation.sandboxes() == before)
+            expectOnePull(registry)
+            try serve.expectNoSandbox("after a new token")
+        }
+
         @Test("another user of this machine, over TLS with a token, gets the same bytes; without the CA nothing")
         func otherUser() async throws {
             let registry = try await SlowRegistry(layout: try await Images.shared.smallLayout(), holding: false)

@@ -81,6 +81,35 @@ struct RetryTests {
         }
     }
 
+    @Test("an error that only somebody outside can end stops the run as it is; a resume goes on in the same resource")
+    func blocked() async throws {
+        let world = World()
+        let script = Script { _, run in
+            try await run.withResource(BlockedResource(world: world), named: "box") { run, box in
+                try await run.step("ask", retry: .none) { step in
+                    guard world.effect("ask") > 2 else { throw Refusal() }
+                    return "\(box.id), attempt \(step.attempt)"
+                }
+            }
+        }
+        try await withEngine { engine, _ in
+            let handle = try await engine.start(script, input: "")
+            #expect(await code { _ = try await handle.result() } == .blocked(by: "resource 'box'"))
+            #expect(world.sandboxes.isEmpty)
+            for _ in 1...2 {
+                let resumed = try await engine.resume(handle.id, as: script)
+                let error = await #expect(throws: WorkflowError.self) { try await resumed.result() }
+                #expect(error?.code == .blocked(by: "step 'ask'") && error?.cause is Refusal)
+                #expect(try await engine.run(handle.id)?.status == .interrupted)
+                #expect(world.alive == ["box-1"])
+            }
+            let step = try #require(try await engine.steps(of: handle.id).first)
+            #expect(step.state == .failed && step.failures == 0 && step.attempt == 2 && step.nextAttemptAt != nil)
+            #expect(try await engine.resume(handle.id, as: script).result() == "box-1, attempt 3")
+            #expect(world.alive.isEmpty)
+        }
+    }
+
     @Test("a hung attempt meets its timeout, is cancelled, and its late result is discarded")
     func timeout() async throws {
         let world = World()
@@ -206,4 +235,34 @@ struct RetryTests {
         let huge = RetryPolicy.exponential(attempts: .max, base: .seconds(Int64.max), cap: .seconds(Int64.max))
         #expect(huge.attempts == 1000 && huge.delay(afterFailures: 40, random: .max) > .zero)
     }
+}
+
+/// Nobody may do this until somebody outside allows it again.
+private struct Refusal: RetryClassifying {
+    var isRetryable: Bool { false }
+    var isBlocked: Bool { true }
+}
+
+/// Its first creation is refused.
+private struct BlockedResource: DurableResource {
+    static let kind = "box"
+    let world: World
+    private var box: BoxResource { BoxResource(world: world) }
+
+    init(world: World) { self.world = world }
+
+    func find(_ key: ResourceKey) async throws -> [Box] { try await box.find(key) }
+
+    func create(_ key: ResourceKey) async throws -> Box {
+        guard world.effect("create") > 1 else { throw Refusal() }
+        return try await box.create(key)
+    }
+
+    func liveness(of handle: Box, _ key: ResourceKey) async throws -> Liveness {
+        try await box.liveness(of: handle, key)
+    }
+
+    func release(_ handle: Box, _ key: ResourceKey) async throws { try await box.release(handle, key) }
+
+    func externalID(of handle: Box) -> String { handle.id }
 }

@@ -60,11 +60,20 @@ public protocol RetryClassifying: Error {
     ///
     /// The step's ``InDoubtPolicy`` then decides what comes next. `false` unless implemented.
     var isInDoubt: Bool { get }
+
+    /// Whether only somebody outside can help: a token was revoked, a quota is used up.
+    ///
+    /// The run then stops with ``WorkflowError/Code/blocked(by:)``: it releases nothing, the attempt does not count against
+    /// the step's retries, and a resume makes the next one. `false` unless implemented.
+    var isBlocked: Bool { get }
 }
 
 extension RetryClassifying {
     /// The outcome is known unless an error says otherwise.
     public var isInDoubt: Bool { false }
+
+    /// Time or another attempt helps, or nothing does, unless an error says otherwise.
+    public var isBlocked: Bool { false }
 }
 
 /// An error that must not be retried, for code that has no error type of its own.

@@ -42,6 +42,9 @@ public struct WorkflowError: RetryClassifying, CustomStringConvertible {
         case invalidPayload
         /// A step is in doubt and waits for ``Engine/decide(_:step:_:)``.
         case inDoubt(step: String)
+        /// A step or a resource met an error that only somebody outside can end (``RetryClassifying/isBlocked``); then the run
+        /// can be resumed.
+        case blocked(by: String)
         /// A resource was lost more often than its limits allow.
         case resourceLostTooOften
         /// The resource could not be created, found or asked within its limits.

@@ -147,8 +147,12 @@ struct ResourceScope<R: DurableResource> {
             }
             if case .stopped(let reason) = execution.phase { throw reason }
             try await giveUpIfCancelled(key, error)
-            failures += 1
             let classified = error as? any RetryClassifying
+            if let classified, classified.isBlocked {
+                _ = try recordFailure(key, "create", failures, Failure(.error, error, step: name), .none)
+                throw execution.halt(.blocked(by: "resource '\(name)'", error))
+            }
+            failures += 1
             let isFinal = classified.map { !$0.isRetryable && !$0.isInDoubt } ?? false
             let failure = Failure(.error, error, step: name)
             guard !isFinal, failures < resource.limits.createRetry.attempts else {

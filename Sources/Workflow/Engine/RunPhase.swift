@@ -56,6 +56,12 @@ extension WorkflowError {
             "run \(id) was to be over by \(deadline.date) and was not, so it ends here: start a new one with more time")
     }
 
+    /// - Parameter place: the step or resource that met the error, as a person names it.
+    static func blocked(by place: String, _ error: any Error) -> WorkflowError {
+        WorkflowError(
+            .blocked(by: place), "\(place) cannot go on until somebody mends what it met; then resume the run", cause: error)
+    }
+
     static var interrupted: WorkflowError {
         WorkflowError(.interrupted, "the run was interrupted because the process was told to stop: resume it")
     }

@@ -261,6 +261,10 @@ struct StepExecution: Sendable {
         }
         let classified = error as? any RetryClassifying
         let failure = Failure(.error, error, step: step.name)
+        if let classified, classified.isBlocked {
+            try end(ledger, failure, state: classified.isInDoubt ? .intended : .failed, next: execution.now)
+            throw execution.halt(.blocked(by: "step '\(step.name)'", error))
+        }
         if let classified, !classified.isRetryable, !classified.isInDoubt {
             ledger.failures += 1
             try end(ledger, failure, state: .failed)

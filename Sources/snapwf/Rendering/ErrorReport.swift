@@ -20,6 +20,13 @@ struct ErrorReport {
             self.init(.interrupted, "interrupted", "interrupted; the sandbox is kept")
             run = error.run.description
             next = "snapwf resume \(error.run)"
+        case let error as RunStopped:
+            let cause = error.error.cause as? SnapshotError
+            self.init(
+                cause?.exitStatus ?? .unavailable, cause?.code.rawValue ?? "unavailable",
+                cause?.message ?? error.error.description)
+            run = error.run.description
+            next = "snapwf resume \(error.run), which goes on in the same sandbox once that is mended"
         case let error as RunFailure:
             self.init(error)
         case let error as ResultNotTold:

@@ -166,6 +166,8 @@ struct RunDriver {
         switch error.code {
         case .interrupted:
             return RunInterrupted(run: run)
+        case .blocked, .resourceUnavailable:
+            return RunStopped(run: run, error: error)
         case .runFailed(let failure):
             return RunFailure(
                 run: run, status: .failed, failure: failure, steps: try await session.engine.steps(of: run))
@@ -203,6 +205,12 @@ final class EventWatcher: Sendable {
 /// The run was told to stop and can go on.
 struct RunInterrupted: Error {
     let run: RunID
+}
+
+/// The run met what only somebody outside can mend, and can go on then.
+struct RunStopped: Error {
+    let run: RunID
+    let error: WorkflowError
 }
 
 /// The snapshot is made, but the result could not be written to standard output.

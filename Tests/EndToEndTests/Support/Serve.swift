@@ -41,8 +41,9 @@ final class Serve: @unchecked Sendable {
         try await child.wait()
     }
 
-    func restart() async throws {
-        child = try installation.start(["serve"] + arguments)
+    /// - Parameter arguments: others than before.
+    func restart(_ arguments: [String]? = nil) async throws {
+        child = try installation.start(["serve"] + (arguments ?? self.arguments))
         try await waitUntilItListens()
     }
 
