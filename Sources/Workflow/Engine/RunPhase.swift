@@ -59,7 +59,8 @@ extension WorkflowError {
     /// - Parameter place: the step or resource that met the error, as a person names it.
     static func blocked(by place: String, _ error: any Error) -> WorkflowError {
         WorkflowError(
-            .blocked(by: place), "\(place) cannot go on until somebody mends what it met; then resume the run", cause: error)
+            .blocked(by: place), "\(place) cannot go on until somebody mends what it met; then resume the run",
+            cause: error)
     }
 
     static var interrupted: WorkflowError {
