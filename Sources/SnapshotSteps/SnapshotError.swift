@@ -22,6 +22,8 @@ package struct SnapshotError: Error, Sendable, Codable, CustomStringConvertible,
         case imageNotFound
         /// No run has the id that was asked for.
         case runNotFound
+        /// The run has to end before this can be done.
+        case runUnfinished
         /// The catalog has no such snapshot, or not its file.
         case snapshotNotFound
         /// A snapshot is not removed: somebody works with it, or gave it a name.
@@ -64,7 +66,8 @@ package struct SnapshotError: Error, Sendable, Codable, CustomStringConvertible,
         case .credentials, .apiCredentials: .credentials
         case .unavailable: .unavailable
         case .usage: .usage
-        case .stateDirectory, .catalogNewerThanProgram, .catalog, .snapshotDamaged, .snapshotInUse, .helper,
+        case .stateDirectory, .catalogNewerThanProgram, .catalog, .snapshotDamaged, .snapshotInUse, .runUnfinished,
+            .helper,
             .helperDied,
             .diskFull, .failed:
             .failed

@@ -18,7 +18,7 @@ struct Snapwf: AsyncParsableCommand {
         version: "snapwf \(Version.text)",
         subcommands: [
             RunCommand.self, ResumeCommand.self, GCCommand.self, LsCommand.self, ShowCommand.self,
-            SnapshotsCommand.self,
+            LogsCommand.self, CancelCommand.self, RmCommand.self, DecideCommand.self, SnapshotsCommand.self,
             BootCommand.self, ServeCommand.self, DoctorCommand.self,
         ])
 

@@ -176,6 +176,9 @@ struct RunTests {
             #expect(try await engine.deleteFinishedRuns(olderThan: .seconds(250), keep: 3) == 2)
             #expect(try await engine.runs().map(\.id).sorted() == [ids[1], ids[3], ids[4], ids[5]].sorted())
             #expect(try await engine.deleteFinishedRuns(olderThan: .seconds(250)) == 1)
+            #expect(await code { try await engine.deleteRun(ids[1]) } == .notFinished(.succeeded))
+            try await engine.deleteRun(ids[4])
+            #expect(await code { try await engine.deleteRun(ids[4]) } == .unknownRun)
             let store = try #require(engine.core.store as? SQLiteStore)
             let orphans = try await store.reader.read { db in
                 try ["steps", "resources", "events"].map { table in

@@ -12,6 +12,8 @@ public struct WorkflowError: RetryClassifying, CustomStringConvertible {
         case runHeld(by: RunOwner?)
         /// The run has ended.
         case alreadyFinished(RunStatus)
+        /// The run has not ended, or still owns something outside.
+        case notFinished(RunStatus)
         /// No run has this id.
         case unknownRun
         /// No workflow is registered under the run's name.

@@ -13,6 +13,20 @@ extension Engine {
         try await core.withAbandonedRun(id, body)
     }
 
+    /// Deletes a finished run with everything that belongs to it. After a crash it is there whole or gone.
+    ///
+    /// - Throws: ``WorkflowError`` with `unknownRun`, or `notFinished` if the run has not ended or its ledger still has an
+    ///   open entry.
+    public func deleteRun(_ id: RunID) async throws {
+        if try await core.store.deleteRun(id) { return }
+        guard let run = try await core.store.run(id) else { throw WorkflowError.unknownRun(id) }
+        throw WorkflowError(
+            .notFinished(run.status),
+            run.recordedStatus.isFinished
+                ? "run \(id) has ended and still owns something outside: let the garbage collector end that first"
+                : "run \(id) has not ended, it is \(run.status.rawValue): cancel it first")
+    }
+
     /// Deletes finished runs with everything that belongs to them, in small batches.
     ///
     /// A run whose ledger still has an open entry is kept until that is gone.

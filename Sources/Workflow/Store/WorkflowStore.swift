@@ -40,6 +40,11 @@ protocol WorkflowStore: StoreReading {
     /// The unfinished runs that somebody wants cancelled.
     func cancellationRequests() async throws -> [RunID]
 
+    /// Deletes a finished run without open resources.
+    ///
+    /// - Returns: whether there was one with this id.
+    func deleteRun(_ id: RunID) async throws -> Bool
+
     /// Deletes finished runs that ended before `cutoff`, except the newest `keep` and those with open resources.
     func deleteFinishedRuns(before cutoff: Timestamp, keep: Int) async throws -> Int
 

@@ -11,6 +11,13 @@ struct LsCommand: AsyncParsableCommand {
     @Option(name: .shortAndLong, help: "How many at most.")
     var limit = 50
 
+    @Option(
+        name: .shortAndLong,
+        help:
+            "Only runs that are so: pending, running, sleeping, interrupted, succeeded, failed or cancelled. May be repeated."
+    )
+    var status: [StatusArgument] = []
+
     @OptionGroup var options: GlobalOptions
 
     func validate() throws {
@@ -22,7 +29,9 @@ struct LsCommand: AsyncParsableCommand {
         let reporter = RunReporter(options: options, progress: .plain)
         try await reporter.reportingErrors {
             guard let reader = try await RecordedRuns.open() else { return try show([]) }
-            let runs = try await reader.runs(RunQuery(workflow: SnapshotWorkflow.name, limit: limit))
+            let runs = try await reader.runs(
+                RunQuery(
+                    statuses: status.isEmpty ? nil : Set(status.map(\.status)), workflow: SnapshotWorkflow.name, limit: limit))
             await reader.close()
             try show(runs.map(RunDocument.init))
         }
@@ -33,62 +42,36 @@ struct LsCommand: AsyncParsableCommand {
             try deliver(JSONText.document(RunList(runs: runs)))
         } else if options.quiet {
             for run in runs { try deliver(run.id + "\n") }
+        } else if runs.isEmpty, !status.isEmpty {
+            Terminal.standardError.write("snapwf: no run is so; all of them: snapwf ls\n")
         } else if runs.isEmpty {
             Terminal.standardError.write("snapwf: there is no run yet; start one: snapwf run IMAGE\n")
         } else {
+            let now = Date()
             let rows =
-                [["RUN", "STATUS", "AGE", "SNAPSHOT", "IMAGE"]]
+                [["RUN", "STATUS", "BEGAN", "SNAPSHOT", "IMAGE"]]
                 + runs.map { run in
                     [
-                        run.id, run.status, spanText(run.createdAt.distance(to: Date())), run.snapshot ?? "-",
+                        run.id, run.status, ageText(run.createdAt.distance(to: now)), run.snapshot ?? "-",
                         run.image,
                     ]
                 }
-            try deliver(table(rows))
+            try deliver(table(rows, width: Terminal.standardOutput.columns))
         }
     }
 }
 
-/// Columns as wide as their widest cell; the last one is not padded.
-func table(_ rows: [[String]]) -> String {
-    guard let columns = rows.map(\.count).max() else { return "" }
-    let widths = (0..<columns).map { column in rows.map { $0.count > column ? $0[column].count : 0 }.max() ?? 0 }
-    return rows.map { row in
-        row.enumerated().map { column, cell in
-            column == row.count - 1 ? cell : cell.padded(to: widths[column])
-        }.joined(separator: "  ") + "\n"
-    }.joined()
-}
+/// A run's status as people write it.
+struct StatusArgument: ExpressibleByArgument, CaseIterable {
+    let status: RunStatus
 
-/// `snapwf ls --json`
-struct RunList: Encodable {
-    let schema = 1
-    let runs: [RunDocument]
-}
+    static var allCases: [StatusArgument] { RunStatus.allCases.map { StatusArgument(status: $0) } }
+    static var allValueStrings: [String] { RunStatus.allCases.map(\.rawValue) }
 
-/// One run, as `ls` and `show` print it.
-struct RunDocument: Encodable {
-    let id: String
-    let status: String
-    let image: String
-    /// Where its sandbox is made: `local`, or the address of an API.
-    let place: String
-    let snapshot: String?
-    let error: String?
-    let createdAt: Date
-    let updatedAt: Date
-    let finishedAt: Date?
+    init(status: RunStatus) { self.status = status }
 
-    init(_ run: RunRecord) {
-        let result = run.output.flatMap { try? JSONDecoder().decode(SnapshotResult.self, from: Data($0.utf8)) }
-        id = run.id.description
-        status = run.status.rawValue
-        image = run.labels["image"] ?? "?"
-        place = run.labels[GarbageCollector.placeLabel] ?? SandboxPlace.local.description
-        snapshot = result?.snapshotID
-        error = run.failure?.message
-        createdAt = run.createdAt
-        updatedAt = run.updatedAt
-        finishedAt = run.finishedAt
+    init?(argument: String) {
+        guard let status = RunStatus(rawValue: argument) else { return nil }
+        self.status = status
     }
 }

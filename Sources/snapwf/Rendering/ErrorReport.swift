@@ -8,7 +8,7 @@ import Workflow
 struct ErrorReport {
     let status: ExitStatus
     private let code: String
-    private let message: String
+    let message: String
     private var run: String?
     private var step: String?
     private var attempt: Int?
@@ -20,6 +20,13 @@ struct ErrorReport {
             self.init(.interrupted, "interrupted", "interrupted; the sandbox is kept")
             run = error.run.description
             next = "snapwf resume \(error.run)"
+        case let error as RunStopped where error.step != nil:
+            self.init(.inDoubt, "in-doubt", error.error.description)
+            run = error.run.description
+            step = error.step
+            next =
+                "snapwf decide \(error.run) \(error.step ?? "") --run-again, or --done JSON, or --failed REASON; then "
+                + "snapwf resume \(error.run)"
         case let error as RunStopped:
             let cause = error.error.cause as? SnapshotError
             self.init(

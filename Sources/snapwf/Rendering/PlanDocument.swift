@@ -88,8 +88,9 @@ struct PlanDocument: Encodable {
         """
         Needs a decision: \(undecided.joined(separator: ", ")).
         Nobody recorded whether its effect happened, and it may not simply happen twice. A resume stops there and
-        changes nothing. Look outside, then answer from Swift with the library Workflow: Engine.decide(_:step:_:) takes
-        .runAgain, .done(output:) or .failed(reason:); or give the run up: Engine.cancel(_:).
+        changes nothing. Look outside, then say what you found:
+          snapwf decide \(run.id) \(undecided.first ?? "STEP") --run-again | --done JSON | --failed REASON
+        or give the run up: snapwf cancel \(run.id)
 
         """
     }

@@ -3,6 +3,7 @@ import Glibc
 
 /// One of the standard streams, and what is known of the terminal behind it.
 struct Terminal: Sendable {
+    static let standardOutput = Terminal(descriptor: 1)
     static let standardError = Terminal(descriptor: 2)
 
     let descriptor: Int32
@@ -12,6 +13,9 @@ struct Terminal: Sendable {
         guard isatty(descriptor) == 1 else { return false }
         return getenv("TERM").map { String(cString: $0) } != "dumb"
     }
+
+    /// Columns of a terminal; nil for everything else, where a line may be as long as it is.
+    var columns: Int? { isatty(descriptor) == 1 ? width : nil }
 
     /// Columns; 80 where nobody tells.
     private var width: Int {
@@ -26,25 +30,16 @@ struct Terminal: Sendable {
         return text.count < width ? text : String(text.prefix(max(width - 1, 0)))
     }
 
+    /// Whether more than ASCII can be shown, as the locale says (POSIX: LC_ALL, else LC_CTYPE, else LANG).
+    static var isUTF8: Bool {
+        let said = variable("LC_ALL") ?? variable("LC_CTYPE") ?? variable("LANG")
+        return said.map { $0.lowercased().contains("utf-8") || $0.lowercased().contains("utf8") } ?? false
+    }
+
+    /// An environment variable that is set to something.
+    private static func variable(_ name: String) -> String? {
+        getenv(name).map { String(cString: $0) }.flatMap { $0.isEmpty ? nil : $0 }
+    }
+
     func write(_ text: String) { say(text, to: descriptor) }
 }
-
-extension String {
-    /// With spaces behind it up to `width` characters.
-    func padded(to width: Int) -> String {
-        count >= width ? self : self + String(repeating: " ", count: width - count)
-    }
-}
-
-/// A span for people: `0.4 s`, `12.3 s`, `4 min 05 s`, `2 h 10 min`.
-func spanText(_ seconds: Double) -> String {
-    let tenths = Int((max(seconds, 0) * 10).rounded())
-    if tenths < 600 { return "\(tenths / 10).\(tenths % 10) s" }
-    let whole = tenths / 10
-    if whole < 3600 { return "\(whole / 60) min \(twoDigits(whole % 60)) s" }
-    return "\(whole / 3600) h \(twoDigits(whole % 3600 / 60)) min"
-}
-
-func spanText(_ span: Duration) -> String { spanText(span / .seconds(1)) }
-
-private func twoDigits(_ number: Int) -> String { number < 10 ? "0\(number)" : "\(number)" }

@@ -166,7 +166,7 @@ struct RunDriver {
         switch error.code {
         case .interrupted:
             return RunInterrupted(run: run)
-        case .blocked, .resourceUnavailable:
+        case .blocked, .resourceUnavailable, .inDoubt:
             return RunStopped(run: run, error: error)
         case .runFailed(let failure):
             return RunFailure(
@@ -211,6 +211,11 @@ struct RunInterrupted: Error {
 struct RunStopped: Error {
     let run: RunID
     let error: WorkflowError
+
+    /// The step that is in doubt, if that is why.
+    var step: String? {
+        if case .inDoubt(let step) = error.code { step } else { nil }
+    }
 }
 
 /// The snapshot is made, but the result could not be written to standard output.

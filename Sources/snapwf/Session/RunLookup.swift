@@ -23,13 +23,33 @@ extension RunSource {
         let found = text.isEmpty ? [] : try await find(prefix: text)
         if let exact = found.first(where: { $0.id.description == text.lowercased() }) { return exact }
         guard let first = found.first else {
-            throw SnapshotError(.runNotFound, "there is no run \"\(text)\"; list them: snapwf ls")
+            let hint = try await similarRun(text).map { "did you mean \($0)? All of them" } ?? "list them"
+            throw SnapshotError(.runNotFound, "there is no run \"\(text)\"; \(hint): snapwf ls")
         }
         guard found.count == 1 else {
             let some = found.prefix(4).map(\.id.description).joined(separator: ", ")
             throw SnapshotError(.runNotFound, "\"\(text)\" names \(found.count) runs (\(some)…); write more of the id")
         }
         return first
+    }
+
+    /// The runs that a person means, each once.
+    func findRuns(_ texts: [String]) async throws -> [RunRecord] {
+        var found: [RunRecord] = []
+        for text in texts {
+            let run = try await findRun(text)
+            if !found.contains(where: { $0.id == run.id }) { found.append(run) }
+        }
+        return found
+    }
+
+    /// The id among the newest that begins almost so.
+    private func similarRun(_ text: String) async throws -> String? {
+        let ids = try await runs(RunQuery(limit: 200)).map(\.id.description)
+        guard text.count >= 4, let near = nearest(text, among: ids.map { String($0.prefix(text.count)) }) else {
+            return nil
+        }
+        return ids.first { $0.hasPrefix(near) }
     }
 }
 
@@ -48,6 +68,19 @@ enum RecordedRuns {
             return try await StoreReader(store: .sqlite(path: StateDirectory(reading: home).workflowDatabase))
         } catch let error as WorkflowError where error.code == .noStore {
             return nil
+        }
+    }
+
+    /// Opens them for one look.
+    static func with<Value>(_ body: (StoreReader) async throws -> Value) async throws -> Value {
+        let reader = try await require()
+        do {
+            let value = try await body(reader)
+            await reader.close()
+            return value
+        } catch {
+            await reader.close()
+            throw error
         }
     }
 

@@ -79,6 +79,21 @@ final class SQLiteStore: WorkflowStore, SQLiteReading {
         }
     }
 
+    /// What keeps the records of a finished run: something it made may still exist.
+    private static let ownsNothing = """
+        NOT EXISTS (
+            SELECT 1 FROM resources WHERE run_no = runs.no AND state IN ('intended', 'held', 'releasing'))
+        """
+
+    func deleteRun(_ id: RunID) async throws -> Bool {
+        try await writer.perform { session in
+            try session.db.execute(
+                sql: "DELETE FROM runs WHERE id = ? AND finished_at IS NOT NULL AND \(Self.ownsNothing)",
+                arguments: [id.description])
+            return session.db.changesCount == 1
+        }
+    }
+
     func deleteFinishedRuns(before cutoff: Timestamp, keep: Int) async throws -> Int {
         let batch = 100
         var total = 0
@@ -92,9 +107,7 @@ final class SQLiteStore: WorkflowStore, SQLiteReading {
                                 AND no NOT IN (
                                     SELECT no FROM runs WHERE finished_at IS NOT NULL
                                     ORDER BY finished_at DESC, id DESC LIMIT :keep)
-                                AND NOT EXISTS (
-                                    SELECT 1 FROM resources
-                                    WHERE run_no = runs.no AND state IN ('intended', 'held', 'releasing'))
+                                AND \(Self.ownsNothing)
                             ORDER BY finished_at LIMIT :batch)
                         """,
                     arguments: ["cutoff": cutoff.milliseconds, "keep": keep, "batch": batch])
