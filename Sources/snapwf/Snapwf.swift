@@ -1,5 +1,6 @@
 import ArgumentParser
 import Files
+import FoundationEssentials
 import Glibc
 import HelperInterface
 import Sandbox
@@ -10,16 +11,13 @@ struct Snapwf: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "snapwf",
         abstract: "Turns OCI images into bootable ext4 snapshots, durably.",
-        discussion: """
-            Exit codes: 0 done · 1 failed · 2 in doubt, needs a decision · 3 not found · 4 credentials · \
-            5 the image or its data is bad · 6 something that should answer does not · 64 usage · \
-            75 interrupted, go on with snapwf resume · 130 forced.
-            """,
+        discussion: "snapwf help exit-codes says what each exit code means.",
         version: "snapwf \(Version.text)",
         subcommands: [
             RunCommand.self, ResumeCommand.self, GCCommand.self, LsCommand.self, ShowCommand.self,
             LogsCommand.self, CancelCommand.self, RmCommand.self, DecideCommand.self, SnapshotsCommand.self,
             BootCommand.self, ServeCommand.self, DoctorCommand.self,
+            CompletionsCommand.self, ManualCommand.self,
         ])
 
     static func main() async {
@@ -33,8 +31,10 @@ struct Snapwf: AsyncParsableCommand {
         if CommandLine.arguments.count == 3, CommandLine.arguments[1] == machineShimVerb {
             Glibc.exit(runGuestShim(directory: CommandLine.arguments[2]))
         }
+        let arguments = Array(CommandLine.arguments.dropFirst())
+        answerAtOnce(arguments)
         do {
-            var command = try parseAsRoot()
+            var command = try await asyncParseAsRoot()
             if var asynchronous = command as? any AsyncParsableCommand {
                 try await asynchronous.run()
             } else {
@@ -43,8 +43,52 @@ struct Snapwf: AsyncParsableCommand {
         } catch let exit as Exit {
             Glibc.exit(exit.status.rawValue)
         } catch {
-            Snapwf.exit(withError: error)
+            guard exitCode(for: error).rawValue == ExitStatus.usage.rawValue else { exit(withError: error) }
+            refuse(UsageReport(error, arguments: arguments), arguments)
         }
+    }
+
+    /// What needs no parser: the version, topics of the help, verbs that do not exist.
+    private static func answerAtOnce(_ arguments: [String]) {
+        switch arguments.first {
+        case "--version" where arguments.count == 1:
+            tell(VersionText.text(ProcessInfo.processInfo.environment))
+        case "help" where arguments.count == 1:
+            tell(helpMessage() + "\n\n" + HelpTopic.overview)
+        case "help" where arguments.count == 2:
+            if let topic = HelpTopic.all.first(where: { $0.name == arguments[1] }) { tell(topic.text + "\n") }
+            guard !verbs.contains(arguments[1]), !arguments[1].hasPrefix("-") else { return }
+            let near = nearest(arguments[1], among: verbs + HelpTopic.all.map(\.name))
+            let hint = near.map { "; did you mean snapwf help \($0)?" } ?? ""
+            refuse(
+                UsageReport(message: "there is no help about \"\(arguments[1])\"\(hint)", help: "snapwf help"),
+                arguments)
+        case let word? where !word.hasPrefix("-") && !verbs.contains(word):
+            refuse(UsageReport(unknown: word), arguments)
+        default:
+            break
+        }
+    }
+
+    /// All verbs and their other names.
+    static var verbs: [String] {
+        configuration.subcommands.flatMap { [$0.configuration.commandName ?? ""] + $0.configuration.aliases } + ["help"]
+    }
+
+    private static func tell(_ text: String) -> Never {
+        do throws(FileError) {
+            try deliver(text)
+        } catch {
+            Terminal.standardError.write("snapwf: \(error)\n")
+            Glibc.exit(ExitStatus.failed.rawValue)
+        }
+        Glibc.exit(ExitStatus.done.rawValue)
+    }
+
+    private static func refuse(_ report: UsageReport, _ arguments: [String]) -> Never {
+        if arguments.contains("--json") { say(JSONText.document(report.document), to: 1) }
+        Terminal.standardError.write(report.text)
+        Glibc.exit(ExitStatus.usage.rawValue)
     }
 
     /// The hidden verb that a sandbox's shim is started with.

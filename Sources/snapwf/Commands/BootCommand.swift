@@ -15,7 +15,7 @@ struct BootCommand: AsyncParsableCommand {
             program's. The machine reaches what this host reaches; 10.0.2.2 in it is this host.
             """)
 
-    @Argument(help: "A snapshot: its name, its id or a prefix of it, or @last.")
+    @Argument(help: "A snapshot: its name, its id or a prefix of it, or @last.", completion: .snapshots)
     var snapshot: String
 
     @Argument(parsing: .postTerminator, help: "The command and its arguments, behind --.")

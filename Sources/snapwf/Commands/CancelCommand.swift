@@ -14,7 +14,9 @@ struct CancelCommand: AsyncParsableCommand {
             that has ended already stays as it is, and that is no error. Snapshots are not touched.
             """)
 
-    @Argument(help: ArgumentHelp("The runs: ids, unique prefixes of them, or @last.", valueName: "run"))
+    @Argument(
+        help: ArgumentHelp("The runs: ids, unique prefixes of them, or @last.", valueName: "run"),
+        completion: .unfinishedRuns)
     var runs: [String]
 
     @Flag(name: .customLong("no-wait"), help: "Do not wait until the sandboxes are gone.")

@@ -12,7 +12,7 @@ struct DecideCommand: AsyncParsableCommand {
             names the steps that wait.
             """)
 
-    @Argument(help: "The run's id, any unique prefix of it, or @last.")
+    @Argument(help: "The run's id, any unique prefix of it, or @last.", completion: .resumableRuns)
     var run: String
 
     @Argument(help: "The step.")

@@ -14,7 +14,7 @@ struct LogsCommand: AsyncParsableCommand {
             sandbox and goes with it, but for its last words: they are in the error.
             """)
 
-    @Argument(help: "The run's id, any unique prefix of it, or @last.")
+    @Argument(help: "The run's id, any unique prefix of it, or @last.", completion: .runs)
     var run: String = "@last"
 
     @Flag(name: .shortAndLong, help: "Go on until the run has ended.")

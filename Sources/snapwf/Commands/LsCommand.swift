@@ -31,7 +31,8 @@ struct LsCommand: AsyncParsableCommand {
             guard let reader = try await RecordedRuns.open() else { return try show([]) }
             let runs = try await reader.runs(
                 RunQuery(
-                    statuses: status.isEmpty ? nil : Set(status.map(\.status)), workflow: SnapshotWorkflow.name, limit: limit))
+                    statuses: status.isEmpty ? nil : Set(status.map(\.status)), workflow: SnapshotWorkflow.name,
+                    limit: limit))
             await reader.close()
             try show(runs.map(RunDocument.init))
         }

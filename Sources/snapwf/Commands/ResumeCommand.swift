@@ -14,7 +14,7 @@ struct ResumeCommand: AsyncParsableCommand {
             step needs somebody's decision first (-q prints only the names of such steps).
             """)
 
-    @Argument(help: "The run's id, any unique prefix of it, or @last.")
+    @Argument(help: "The run's id, any unique prefix of it, or @last.", completion: .resumableRuns)
     var run: String
 
     @Option(help: "How to tell progress on standard error: auto, tty, plain, json or none.")

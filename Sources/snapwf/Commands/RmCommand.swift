@@ -10,7 +10,9 @@ struct RmCommand: AsyncParsableCommand {
             Their snapshots stay: snapwf snapshots rm removes those. Old records go by themselves with snapwf gc.
             """)
 
-    @Argument(help: ArgumentHelp("The runs: ids, unique prefixes of them, or @last.", valueName: "run"))
+    @Argument(
+        help: ArgumentHelp("The runs: ids, unique prefixes of them, or @last.", valueName: "run"),
+        completion: .runs)
     var runs: [String]
 
     @Flag(name: .shortAndLong, help: "Cancel a run first that has not ended.")

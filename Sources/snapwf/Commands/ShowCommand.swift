@@ -9,7 +9,7 @@ struct ShowCommand: AsyncParsableCommand {
         commandName: "show",
         abstract: "Shows a run: when what happened, its attempts, waits and sandboxes, and what to do next.")
 
-    @Argument(help: "The run's id, any unique prefix of it, or @last.")
+    @Argument(help: "The run's id, any unique prefix of it, or @last.", completion: .runs)
     var run: String = "@last"
 
     @OptionGroup var options: GlobalOptions

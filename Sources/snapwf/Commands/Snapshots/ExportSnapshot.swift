@@ -7,7 +7,7 @@ struct ExportSnapshot: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "export", abstract: "Puts a copy of a snapshot's ext4 file somewhere, with its holes.")
 
-    @Argument(help: "The snapshot: an id, a prefix of it, a name, a key, a SHA-256, or @last.")
+    @Argument(help: "The snapshot: an id, a prefix of it, a name, a key, a SHA-256, or @last.", completion: .snapshots)
     var snapshot: String
 
     @Option(name: .shortAndLong, help: "Where the copy goes; what is there is replaced when the copy is whole.")

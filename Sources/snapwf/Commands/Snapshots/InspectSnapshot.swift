@@ -8,7 +8,7 @@ struct InspectSnapshot: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "inspect", abstract: "Shows all that is known of a snapshot.", aliases: ["show"])
 
-    @Argument(help: "The snapshot: an id, a prefix of it, a name, a key, a SHA-256, or @last.")
+    @Argument(help: "The snapshot: an id, a prefix of it, a name, a key, a SHA-256, or @last.", completion: .snapshots)
     var snapshot: String
 
     @OptionGroup var options: GlobalOptions

@@ -41,15 +41,15 @@ struct ListSnapshots: AsyncParsableCommand {
                     : "snapwf: there is no snapshot yet; make one: snapwf run IMAGE\n")
         } else {
             let rows =
-                [["SNAPSHOT", "NAMES", "AGE", "SIZE", "ON DISK", "IMAGE"]]
+                [["SNAPSHOT", "NAMES", "MADE", "SIZE", "ON DISK", "IMAGE"]]
                 + snapshots.map { snapshot in
                     [
                         snapshot.id, snapshot.names.isEmpty ? "-" : snapshot.names.joined(separator: ","),
-                        spanText(snapshot.createdAt.distance(to: Date())), byteCountText(snapshot.size),
+                        ageText(snapshot.createdAt.distance(to: Date())), byteCountText(snapshot.size),
                         snapshot.bytesOnDisk.map(byteCountText) ?? "missing", snapshot.image,
                     ]
                 }
-            try deliver(table(rows))
+            try deliver(table(rows, width: Terminal.standardOutput.columns))
         }
     }
 }

@@ -7,7 +7,7 @@ struct TagSnapshot: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "tag", abstract: "Gives a snapshot a name; the one that had the name loses it.")
 
-    @Argument(help: "The snapshot: an id, a prefix of it, a name, a key, a SHA-256, or @last.")
+    @Argument(help: "The snapshot: an id, a prefix of it, a name, a key, a SHA-256, or @last.", completion: .snapshots)
     var snapshot: String
 
     @Argument(help: "The name: letters, digits and . _ - / : with a letter or digit first.")
@@ -33,7 +33,7 @@ struct UntagSnapshot: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "untag", abstract: "Takes a name away from the snapshot that has it; the snapshot stays.")
 
-    @Argument(help: "The name.")
+    @Argument(help: "The name.", completion: .snapshots)
     var name: String
 
     @OptionGroup var options: GlobalOptions
@@ -57,7 +57,7 @@ struct LabelSnapshot: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "label", abstract: "Sets labels of a snapshot; NAME= takes one away.")
 
-    @Argument(help: "The snapshot: an id, a prefix of it, a name, a key, a SHA-256, or @last.")
+    @Argument(help: "The snapshot: an id, a prefix of it, a name, a key, a SHA-256, or @last.", completion: .snapshots)
     var snapshot: String
 
     @Argument(help: "The labels, as NAME=VALUE.")

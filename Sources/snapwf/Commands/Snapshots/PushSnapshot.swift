@@ -16,7 +16,7 @@ struct PushSnapshot: AsyncParsableCommand {
             goes on where it stood when it is repeated.
             """)
 
-    @Argument(help: "The snapshot: an id, a prefix of it, a name, a key, a SHA-256, or @last.")
+    @Argument(help: "The snapshot: an id, a prefix of it, a name, a key, a SHA-256, or @last.", completion: .snapshots)
     var snapshot: String
 
     @Argument(help: "Where to, such as ghcr.io/acme/rootfs:1.2.")

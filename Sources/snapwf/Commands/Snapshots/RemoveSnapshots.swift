@@ -12,7 +12,7 @@ struct RemoveSnapshots: AsyncParsableCommand {
             only name here, or --force is given; --force also forgets one whose files are gone.
             """, aliases: ["remove"])
 
-    @Argument(help: "The snapshots: ids, prefixes of them, names, keys, SHA-256, or @last.")
+    @Argument(help: "The snapshots: ids, prefixes of them, names, keys, SHA-256, or @last.", completion: .snapshots)
     var snapshots: [String]
 
     @Flag(help: "Also those with names, and those whose files are gone.")

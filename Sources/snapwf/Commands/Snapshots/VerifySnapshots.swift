@@ -13,7 +13,7 @@ struct VerifySnapshots: AsyncParsableCommand {
             a snapshot is damaged or missing, 1 when one is only unknown. (The file system within: snapshot verify FILE.)
             """)
 
-    @Argument(help: "The snapshots: ids, prefixes of them, names, keys, SHA-256, or @last.")
+    @Argument(help: "The snapshots: ids, prefixes of them, names, keys, SHA-256, or @last.", completion: .snapshots)
     var snapshots: [String] = []
 
     @Flag(help: "All snapshots, and the store they stand in.")

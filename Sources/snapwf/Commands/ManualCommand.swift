@@ -1,0 +1,70 @@
+import ArgumentParser
+import Files
+import FoundationEssentials
+import Glibc
+import HelperInterface
+import SnapshotSteps
+
+/// Writes manual pages; for who packs a release.
+struct ManualCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "manual",
+        abstract: "Writes the manual pages of the program that describes itself on standard input.",
+        discussion: "snapwf --experimental-dump-help | snapwf manual DIRECTORY",
+        shouldDisplay: false)
+
+    @Argument(help: "Where the pages go; made where there is none.")
+    var directory: String
+
+    @OptionGroup var options: GlobalOptions
+
+    /// A program's description of itself is some 100 KiB.
+    private static let largest = 16 << 20
+
+    @MainActor
+    func run() async throws {
+        let reporter = RunReporter(options: options, progress: .plain)
+        try await reporter.reportingErrors {
+            let description = try JSONDecoder().decode(ToolDescription.self, from: try readInput())
+            try makeDirectories(directory, mode: 0o755)
+            let root = description.command
+            var sections: [(String, String)] = []
+            if root.commandName == "snapwf" {
+                sections = HelpTopic.all.map { ($0.name.replacing("-", with: " "), $0.text) }
+            }
+            try write(root, sections)
+        }
+    }
+
+    private func write(_ command: ToolDescription.Command, _ sections: [(String, String)]) throws {
+        let page = ManualPage(command: command, date: Self.date, sections: sections)
+        try replaceFile(directory + "/" + page.fileName, Array(page.text.utf8), mode: 0o644)
+        for verb in command.verbs { try write(verb, []) }
+    }
+
+    /// Of the release, so that the same release has the same pages.
+    private static var date: String {
+        let epoch =
+            ((try? SourceDateEpoch.fromEnvironment()) ?? nil).map { Int64($0) } ?? Int64(Date().timeIntervalSince1970)
+        var seconds = time_t(epoch)
+        var parts = tm()
+        gmtime_r(&seconds, &parts)
+        let months = [
+            "January", "February", "March", "April", "May", "June", "July", "August", "September", "October",
+            "November", "December",
+        ]
+        return "\(months[Int(min(max(parts.tm_mon, 0), 11))]) \(parts.tm_mday), \(Int(parts.tm_year) + 1900)"
+    }
+
+    private func readInput() throws -> Data {
+        var all = Data()
+        var buffer = [UInt8](repeating: 0, count: 64 << 10)
+        while all.count <= Self.largest {
+            let count = read(0, &buffer, buffer.count)
+            if count == 0 { return all }
+            guard count > 0 else { throw SnapshotError(.failed, "standard input: \(String(cString: strerror(errno)))") }
+            all.append(contentsOf: buffer[..<count])
+        }
+        throw SnapshotError(.usage, "standard input is no description of a program")
+    }
+}
