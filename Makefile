@@ -1,6 +1,8 @@
 # Two commands for everybody: `make run` and `make test`. Each installs what it needs (scripts/setup says what).
 
 IMAGE ?=
+PREFIX ?= /usr/local
+DESTDIR ?=
 RELEASE = .build-release
 STATIC = $(CURDIR)/$(RELEASE)/static
 # Stripped, and with what goes beyond glibc linked in: the helper is copied into sandboxes. libgcc_s stays outside, because
@@ -11,7 +13,7 @@ BUILD_RELEASE = scripts/static-libraries "$(STATIC)" && swift build -c release -
 SWIFT_FILES = Package.swift Sources Tests migrations $(wildcard Examples/*/Package.swift Examples/*/Sources) \
 	Benchmarks/Package.swift Benchmarks/Sources
 
-.PHONY: run build release test test-long lint format bench clean
+.PHONY: run build install uninstall release test test-long lint format bench clean
 
 ## run: build and turn an image into a snapshot: make run IMAGE=ghcr.io/acme/app:1.2
 run:
@@ -19,12 +21,19 @@ run:
 	@$(BUILD_RELEASE)
 	@scripts/run "$(IMAGE)"
 
-## build: the two programs, in .build-release/release
+## build: the programs, in .build-release/release
 build:
 	@scripts/setup run
 	$(BUILD_RELEASE)
 
-## release: the helper packed for other machines, in out/release
+## install: programs, manual pages and completions, in PREFIX (/usr/local) under DESTDIR; `make build` comes before
+install:
+	PREFIX="$(PREFIX)" DESTDIR="$(DESTDIR)" scripts/install
+
+uninstall:
+	PREFIX="$(PREFIX)" DESTDIR="$(DESTDIR)" scripts/install --remove
+
+## release: archives, a .deb, checksums and a bill of materials, in out/release
 release: build
 	scripts/release
 
@@ -34,6 +43,7 @@ test:
 	$(BUILD_RELEASE)
 	scripts/release
 	scripts/try-release
+	scripts/try-package
 	swift build --build-tests
 	scripts/docs
 	Examples/Postcards/try.sh

@@ -32,9 +32,21 @@ enum Places {
         return String(decoding: buffer[..<count].map { UInt8(bitPattern: $0) }, as: UTF8.self)
     }
 
-    /// `$SNAPWF_HELPER`, else the helper beside this program.
+    /// `$SNAPWF_HELPER`, else the helper that was installed with this program.
     static func helper(_ variables: [String: String], executable: String) -> String {
-        variables["SNAPWF_HELPER"] ?? parentDirectory(of: executable) + "/snapshot"
+        nonEmpty(variables["SNAPWF_HELPER"]) ?? companion("snapshot", of: executable)
+    }
+
+    /// `$SNAPWF_AGENT`, else the agent that was installed with this program.
+    static func agent(_ variables: [String: String], executable: String) -> String {
+        nonEmpty(variables["SNAPWF_AGENT"]) ?? companion("snapwf-agent", of: executable)
+    }
+
+    /// A program that came with this one: beside it as it is built, in `libexec` as it is installed.
+    private static func companion(_ name: String, of executable: String) -> String {
+        let directory = parentDirectory(of: executable)
+        let installed = parentDirectory(of: directory) + "/libexec/snapwf/" + name
+        return !fileExists(directory + "/" + name) && fileExists(installed) ? installed : directory + "/" + name
     }
 
     /// Before anything is downloaded: a place where no file can be made is no place.

@@ -71,7 +71,7 @@ struct Session {
     ) -> VMProvider.Configuration {
         var configuration = VMProvider.Configuration(
             root: state.machines, cache: state.machineCache, shimCommand: [executable, Snapwf.machineShimVerb],
-            agent: nonEmpty(variables["SNAPWF_AGENT"]) ?? parentDirectory(of: executable) + "/snapwf-agent")
+            agent: Places.agent(variables, executable: executable))
         configuration.kernel = nonEmpty(variables["SNAPWF_KERNEL"]).map(Places.absolutePath)
         configuration.qemu = nonEmpty(variables["SNAPWF_QEMU"]).map(Places.absolutePath)
         configuration.probe = probe
