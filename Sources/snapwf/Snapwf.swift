@@ -41,7 +41,7 @@ struct Snapwf: AsyncParsableCommand {
                 try command.run()
             }
         } catch let exit as Exit {
-            Glibc.exit(exit.status.rawValue)
+            Glibc.exit(exit.code)
         } catch {
             guard exitCode(for: error).rawValue == ExitStatus.usage.rawValue else { exit(withError: error) }
             refuse(UsageReport(error, arguments: arguments), arguments)
@@ -99,7 +99,10 @@ struct Snapwf: AsyncParsableCommand {
 
 /// The command is over and everything there was to say has been said.
 struct Exit: Error {
-    let status: ExitStatus
+    let code: Int32
 
-    init(_ status: ExitStatus) { self.status = status }
+    init(_ status: ExitStatus) { code = status.rawValue }
+
+    /// With the code of another process.
+    init(code: Int32) { self.code = code }
 }

@@ -18,8 +18,9 @@ struct ErrorReport {
         switch error {
         case let error as RunInterrupted:
             self.init(.interrupted, "interrupted", "interrupted; the sandbox is kept")
-            run = error.run.description
-            next = "snapwf resume \(error.run)"
+            let runs = error.runs.map(\.description).joined(separator: " ")
+            run = error.runs.first?.description
+            next = "snapwf resume \(runs)"
         case let error as RunStopped where error.step != nil:
             self.init(.inDoubt, "in-doubt", error.error.description)
             run = error.run.description
@@ -98,15 +99,17 @@ struct ErrorReport {
     }
 
     /// For a person, on standard error.
-    var text: String {
-        var text = "snapwf: \(message)\n"
+    var text: String { text(styled: Style(isOn: false)) }
+
+    func text(styled style: Style) -> String {
+        var text = style.bad("snapwf:") + " \(message)\n"
         if let run {
             text += "  run \(run)"
             if let step { text += ", step \(step)" }
             if let attempt { text += ", attempt \(attempt)" }
             text += "\n"
         }
-        if let next { text += (status == .interrupted ? "Resume with: " : "  next: ") + "\(next)\n" }
+        if let next { text += (status == .interrupted ? "Resume with: " : "  next: ") + "\(style.strong(next))\n" }
         return text
     }
 
