@@ -31,6 +31,7 @@ struct Snapwf: AsyncParsableCommand {
         if CommandLine.arguments.count == 3, CommandLine.arguments[1] == machineShimVerb {
             Glibc.exit(runGuestShim(directory: CommandLine.arguments[2]))
         }
+        Detachment.closeWhatIsInherited()
         let arguments = Array(CommandLine.arguments.dropFirst())
         answerAtOnce(arguments)
         do {
