@@ -63,6 +63,13 @@ struct Snapwf: AsyncParsableCommand {
             refuse(
                 UsageReport(message: "there is no help about \"\(arguments[1])\"\(hint)", help: "snapwf help"),
                 arguments)
+        case "help" where arguments.count == 3 && arguments[1] == "errors":
+            if let code = ErrorCode.named(arguments[2]) { tell(ErrorHelp.text(code)) }
+            let near = nearest(arguments[2], among: ErrorCode.all.map(\.name))
+            let hint = near.map { "; did you mean \($0)?" } ?? ""
+            refuse(
+                UsageReport(message: "there is no error \"\(arguments[2])\"\(hint)", help: "snapwf help errors"),
+                arguments)
         case let word? where !word.hasPrefix("-") && !verbs.contains(word):
             refuse(UsageReport(unknown: word), arguments)
         default:
