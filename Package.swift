@@ -131,7 +131,7 @@ let package = Package(
             name: "snapwf",
             dependencies: [
                 "Artifacts", "Connect", "Files", "GuestProtocol", "HelperInterface", "OCI", "Sandbox", "SandboxServer",
-                "SnapshotSteps", "Workflow", argumentParser, crypto, logging, signals,
+                "SnapshotSteps", "Threads", "Workflow", argumentParser, crypto, logging, signals,
             ],
             swiftSettings: settings),
         .executableTarget(

@@ -16,6 +16,8 @@ package struct StateDirectory: Sendable {
     package var machines: String { path + "/machines" }
     /// What virtual machines need and can be made again.
     package var machineCache: String { path + "/machine-cache" }
+    /// What commands in the background said (`snapwf run --detach`).
+    package var detachedLogs: String { path + "/detached" }
     package var captures: String { path + "/captures" }
     private var ownerFile: String { path + "/owner" }
 

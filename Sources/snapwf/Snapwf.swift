@@ -31,6 +31,8 @@ struct Snapwf: AsyncParsableCommand {
         if CommandLine.arguments.count == 3, CommandLine.arguments[1] == machineShimVerb {
             Glibc.exit(runGuestShim(directory: CommandLine.arguments[2]))
         }
+        // The parser's help traps where its second column has no room.
+        if let columns = Terminal.standardOutput.columns, columns < 40 { setenv("COLUMNS", "40", 1) }
         let arguments = Array(CommandLine.arguments.dropFirst())
         answerAtOnce(arguments)
         do {
@@ -41,8 +43,10 @@ struct Snapwf: AsyncParsableCommand {
                 try command.run()
             }
         } catch let exit as Exit {
-            Glibc.exit(exit.status.rawValue)
+            Glibc.exit(exit.code)
         } catch {
+            // Help that was asked for is a result, which somebody has to get.
+            if exitCode(for: error) == .success { tell(fullMessage(for: error) + "\n") }
             guard exitCode(for: error).rawValue == ExitStatus.usage.rawValue else { exit(withError: error) }
             refuse(UsageReport(error, arguments: arguments), arguments)
         }
@@ -106,7 +110,10 @@ struct Snapwf: AsyncParsableCommand {
 
 /// The command is over and everything there was to say has been said.
 struct Exit: Error {
-    let status: ExitStatus
+    let code: Int32
 
-    init(_ status: ExitStatus) { self.status = status }
+    init(_ status: ExitStatus) { code = status.rawValue }
+
+    /// With the code of another process.
+    init(code: Int32) { self.code = code }
 }

@@ -57,7 +57,10 @@ struct LsCommand: AsyncParsableCommand {
                         run.image,
                     ]
                 }
-            try deliver(table(rows, width: Terminal.standardOutput.columns))
+            try deliver(
+                table(
+                    rows, width: Terminal.standardOutput.columns, style: Style(standardOutput: options.color), status: 1
+                ))
         }
     }
 }

@@ -8,17 +8,19 @@ import Workflow
 struct ResumeCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "resume",
-        abstract: "Goes on with an interrupted run, in the same sandbox where it still lives.",
+        abstract: "Goes on with interrupted runs, in the same sandboxes where they still live.",
         discussion: """
             With --plan nothing happens: it prints what a resume would do with what is recorded, and exits 2 where a \
             step needs somebody's decision first (-q prints only the names of such steps).
             """)
 
-    @Argument(help: "The run's id, any unique prefix of it, or @last.", completion: .resumableRuns)
-    var run: String
+    @Argument(
+        help: ArgumentHelp("The runs: ids, unique prefixes of them, or @last.", valueName: "run"),
+        completion: .resumableRuns)
+    var runs: [String] = []
 
-    @Option(help: "How to tell progress on standard error: auto, tty, plain, json or none.")
-    var progress: ProgressMode = .auto
+    @Flag(help: "All interrupted runs.")
+    var all = false
 
     @Flag(help: "Say what would become of each recorded step and resource; change nothing.")
     var plan = false
@@ -30,30 +32,56 @@ struct ResumeCommand: AsyncParsableCommand {
             """)
     var token: String?
 
+    @OptionGroup var running: RunningOptions
+
     @OptionGroup var options: GlobalOptions
+
+    func validate() throws {
+        guard all != !runs.isEmpty else { throw ValidationError("Name a run, or say --all.") }
+        if plan, all || runs.count > 1 { throw ValidationError("--plan is for one run.") }
+        if running.detach, plan { throw ValidationError("--plan and --detach exclude each other.") }
+    }
 
     @MainActor
     func run() async throws {
-        let reporter = RunReporter(options: options, progress: progress)
+        let reporter = RunReporter(options: options, progress: running.progress)
         try await reporter.reportingErrors {
             if plan { return try await showPlan() }
-            let session = try await Session.open(options, onProgress: { reporter.show($0) })
-            let record = try await session.engine.findRun(self.run)
-            session.name(record.place, token: token)
-            let driver = RunDriver(session: session, reporter: reporter)
-            if record.status.isFinished {
-                reporter.note("run \(record.id) has ended already: it \(record.status.rawValue)")
-                try await driver.report(finished: record)
-            } else {
-                try await driver.resume(record.id)
+            if running.detach {
+                let state = try StateDirectory(opening: try Places.stateDirectory(ProcessInfo.processInfo.environment))
+                for run in try Detachment.start(in: state).runs { try deliver(run + "\n") }
+                return
             }
+            let session = try await Session.open(options)
+            let records = try await records(session)
+            guard !records.isEmpty else {
+                await session.close()
+                return reporter.note("no run is interrupted")
+            }
+            for record in records { session.name(record.place, token: token) }
+            try await RunBatch(session: session, reporter: reporter, options: running).run(records.map(item))
+        }
+    }
+
+    private func records(_ session: Session) async throws -> [RunRecord] {
+        guard all else { return try await session.engine.findRuns(runs) }
+        let interrupted = RunQuery(
+            statuses: [.interrupted, .pending], workflow: SnapshotWorkflow.name, limit: 10_000)
+        return try await session.engine.runs(interrupted).reversed()
+    }
+
+    private func item(_ record: RunRecord) -> RunBatch.Item {
+        .init(title: record.labels["image"] ?? record.id.description) { driver in
+            guard record.status.isFinished else { return try await driver.resume(record.id) }
+            driver.reporter.note("run \(record.id) has ended already: it \(record.status.rawValue)")
+            return try await driver.outcome(ofFinished: record)
         }
     }
 
     private func showPlan() async throws {
-        let reader = try await RecordedRuns.require()
-        let plan = try await reader.plan(reader.findRun(run).id)
-        await reader.close()
+        let plan = try await RecordedRuns.with { reader in
+            try await reader.plan(reader.findRun(runs.first ?? "").id)
+        }
         let document = PlanDocument(plan, now: Date())
         if options.json {
             try deliver(JSONText.document(document))

@@ -13,10 +13,15 @@ struct GlobalOptions: ParsableArguments {
     @Flag(name: .shortAndLong, help: "Say more on standard error.")
     var verbose = false
 
+    @Option(help: "Colours: auto (on a terminal, unless NO_COLOR is set), always or never.")
+    var color: ColorMode = .auto
+
     func validate() throws {
         guard !(json && quiet) else { throw ValidationError("--json and --quiet exclude each other.") }
     }
 }
+
+extension ColorMode: ExpressibleByArgument {}
 
 /// How progress is told on standard error.
 enum ProgressMode: String, ExpressibleByArgument, CaseIterable { case auto, tty, plain, json, none }

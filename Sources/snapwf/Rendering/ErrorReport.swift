@@ -21,8 +21,11 @@ struct ErrorReport {
     init(_ error: any Error) {
         switch error {
         case let error as RunInterrupted:
-            self.init(.interrupted, "interrupted; the sandbox is kept", next: "snapwf resume \(error.run)")
-            run = error.run.description
+            let runs = error.runs.map(\.description).joined(separator: " ")
+            self.init(
+                .interrupted, "interrupted; the sandbox is kept",
+                next: "snapwf resume \(runs.isEmpty ? "--all" : runs)")
+            run = error.runs.first?.description
         case let error as RunStopped:
             self.init(error)
         case let error as RunFailure:
@@ -100,15 +103,17 @@ struct ErrorReport {
     }
 
     /// For a person, on standard error.
-    var text: String {
-        var text = "snapwf: \(message)\n"
+    var text: String { text(styled: Style(isOn: false)) }
+
+    func text(styled style: Style) -> String {
+        var text = style.bad("snapwf:") + " \(message)\n"
         if let run {
             text += "  run \(run)"
             if let step { text += ", step \(step)" }
             if let attempt { text += ", attempt \(attempt)" }
             text += "\n"
         }
-        if let next { text += (code == .interrupted ? "Resume with: " : "  next: ") + "\(next)\n" }
+        if let next { text += (code == .interrupted ? "Resume with: " : "  next: ") + "\(style.strong(next))\n" }
         return text
     }
 

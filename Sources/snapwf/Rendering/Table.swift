@@ -2,14 +2,24 @@
 ///
 /// - Parameter width: of the terminal; what the last column has too much gives way to `…`. Nil where a line may be as long
 ///   as it is.
-func table(_ rows: [[String]], width: Int? = nil) -> String {
+/// - Parameter status: the column of a status, which is shown in its colour.
+func table(
+    _ rows: [[String]], width: Int? = nil, style: Style = Style(isOn: false), status: Int? = nil
+) -> String {
     guard let columns = rows.map(\.count).max() else { return "" }
     let widths = (0..<columns).map { column in rows.map { $0.count > column ? $0[column].count : 0 }.max() ?? 0 }
     return rows.map { row in
-        let line = row.enumerated().map { column, cell in
+        let cells = row.enumerated().map { column, cell in
             column == row.count - 1 ? cell : cell.padded(to: widths[column])
-        }.joined(separator: "  ")
-        return (width.map { line.shortened(to: $0) } ?? line) + "\n"
+        }
+        let line = (width.map { cells.joined(separator: "  ").shortened(to: $0) } ?? cells.joined(separator: "  "))
+        // Cut first: what colours a word takes no room.
+        guard let status, status < row.count, line.contains(row[status]) else { return line + "\n" }
+        let start = cells[..<status].reduce(0) { $0 + $1.count + 2 }
+        guard start + row[status].count <= line.count else { return line + "\n" }
+        let from = line.index(line.startIndex, offsetBy: start)
+        let to = line.index(from, offsetBy: row[status].count)
+        return line[..<from] + style.status(String(line[from..<to])) + line[to...] + "\n"
     }.joined()
 }
 
@@ -24,8 +34,8 @@ extension String {
         count >= width ? self : String(repeating: " ", count: width - count) + self
     }
 
-    /// At most `width` characters, the last of them `…` where something is missing.
+    /// At most `width` characters, the last of them `…` (or `~`, in ASCII) where something is missing.
     func shortened(to width: Int) -> String {
-        count <= width ? self : String(prefix(max(width - 1, 0))) + (width > 0 ? "…" : "")
+        count <= width ? self : String(prefix(max(width - 1, 0))) + (width > 0 ? Terminal.isUTF8 ? "…" : "~" : "")
     }
 }

@@ -9,37 +9,30 @@ struct Terminal: Sendable {
     let descriptor: Int32
 
     /// A terminal on which a line may be drawn again.
-    var isInteractive: Bool {
-        guard isatty(descriptor) == 1 else { return false }
-        return getenv("TERM").map { String(cString: $0) } != "dumb"
-    }
+    var isInteractive: Bool { isatty(descriptor) == 1 && variable("TERM") != "dumb" }
 
     /// Columns of a terminal; nil for everything else, where a line may be as long as it is.
-    var columns: Int? { isatty(descriptor) == 1 ? width : nil }
+    var columns: Int? { isatty(descriptor) == 1 ? size.columns : nil }
 
-    /// Columns; 80 where nobody tells.
-    private var width: Int {
+    /// As it is now; 80 by 24 where nobody tells.
+    var size: (columns: Int, rows: Int) {
         var size = winsize()
-        guard ioctl(descriptor, UInt(TIOCGWINSZ), &size) == 0, size.ws_col > 0 else { return 80 }
-        return Int(size.ws_col)
-    }
-
-    /// `text` cut so that it takes one line: a line that wraps cannot be drawn again.
-    func fitted(_ text: String) -> String {
-        let width = width
-        return text.count < width ? text : String(text.prefix(max(width - 1, 0)))
+        guard ioctl(descriptor, UInt(TIOCGWINSZ), &size) == 0, size.ws_col > 0 else { return (80, 24) }
+        return (Int(size.ws_col), size.ws_row > 0 ? Int(size.ws_row) : 24)
     }
 
     /// Whether more than ASCII can be shown, as the locale says (POSIX: LC_ALL, else LC_CTYPE, else LANG).
     static var isUTF8: Bool {
-        let said = variable("LC_ALL") ?? variable("LC_CTYPE") ?? variable("LANG")
-        return said.map { $0.lowercased().contains("utf-8") || $0.lowercased().contains("utf8") } ?? false
+        let said = (variable("LC_ALL") ?? variable("LC_CTYPE") ?? variable("LANG"))?.lowercased() ?? ""
+        return said.contains("utf-8") || said.contains("utf8")
     }
 
-    /// An environment variable that is set to something.
-    private static func variable(_ name: String) -> String? {
-        getenv(name).map { String(cString: $0) }.flatMap { $0.isEmpty ? nil : $0 }
+    func write(_ text: String) {
+        if !text.isEmpty { say(text, to: descriptor) }
     }
+}
 
-    func write(_ text: String) { say(text, to: descriptor) }
+/// An environment variable that is set to something.
+private func variable(_ name: String) -> String? {
+    getenv(name).map { String(cString: $0) }.flatMap { $0.isEmpty ? nil : $0 }
 }

@@ -1,22 +1,37 @@
-import Files
 import FoundationEssentials
-import Glibc
 import HelperInterface
 import Logging
 import SnapshotSteps
-import UnixSignals
 import Workflow
 
-/// Starts, resumes and watches one run, and turns its end into output and an exit code.
+/// Starts, resumes and watches one run until it has made its snapshot.
 @MainActor
 struct RunDriver {
+    struct Outcome {
+        let run: RunID
+        let result: SnapshotResult
+    }
+
     let session: Session
     let reporter: RunReporter
+    let interruption: Interruption
+    var policy = Interruption.Policy.keep
+    /// How long a run that is started may take.
+    var timeout: Duration?
+    /// Called as soon as the run is on disk.
+    var onRecorded: @MainActor (RunID) -> Void = { _ in }
 
-    private static let requestLabel = "request"
+    static let requestLabel = "request"
+
+    private var workflow: SnapshotWorkflow {
+        let reporter = reporter
+        return session.workflow { reporter.show($0) }
+    }
 
     /// Starts the request, unless the same one is under way: then goes on with it, or waits for it.
-    func run(_ request: SnapshotRequest, label: String) async throws {
+    ///
+    /// - Parameter label: the same for the same request.
+    func run(_ request: SnapshotRequest, label: String) async throws -> Outcome {
         if !request.ignoresCatalog, let unfinished = try await unfinishedRun(label) {
             switch unfinished.status {
             case .interrupted, .pending:
@@ -38,35 +53,32 @@ struct RunDriver {
         for note in try await Preflight.check(request, in: session.environment) { reporter.note(note, always: false) }
         var labels = [Self.requestLabel: label, "image": request.image]
         if let place = request.place { labels[GarbageCollector.placeLabel] = place.description }
-        let handle = try await session.engine.start(session.workflow, input: request, labels: labels)
+        let handle = try await session.engine.start(workflow, input: request, labels: labels, timeout: timeout)
+        onRecorded(handle.id)
         reporter.begin(run: handle.id.description, image: request.image, platform: request.platform)
-        try await drive(handle)
+        return try await drive(handle)
     }
 
-    func resume(_ id: RunID) async throws {
+    func resume(_ id: RunID) async throws -> Outcome {
         if let place = try await session.engine.run(id)?.place {
             // Before the run is touched: without the token it would fail, and it is to be gone on with.
             try await Preflight.reach(place, in: session.environment)
         }
-        let handle = try await session.engine.resume(id, as: session.workflow)
+        let handle = try await session.engine.resume(id, as: workflow)
+        onRecorded(id)
         if let record = try await session.engine.run(id) {
             reporter.begin(run: id.description, image: record.labels["image"] ?? "", platform: nil)
         }
-        try await drive(handle)
+        return try await drive(handle)
     }
 
     /// Waits for a run that another process executes, and goes on with it if that process dies.
-    private func attach(to run: RunRecord) async throws {
+    private func attach(to run: RunRecord) async throws -> Outcome {
         let holder = run.owner.map { " (process \($0.pid) on \($0.host))" } ?? ""
         reporter.note("run \(run.id) is at work on this image already\(holder): waiting for it")
+        onRecorded(run.id)
         reporter.begin(run: run.id.description, image: run.labels["image"] ?? "", platform: nil)
         let watcher = EventWatcher(engine: session.engine, run: run.id, reporter: reporter)
-        let signals = await UnixSignalsSequence(trapping: .sigint, .sigterm, .sighup)
-        let stop = Task { () -> Bool in
-            for await _ in signals { return true }
-            return false
-        }
-        defer { stop.cancel() }
         let wait = Task { () -> RunRecord? in
             while !Task.isCancelled {
                 try await watcher.showNew()
@@ -76,9 +88,8 @@ struct RunDriver {
             }
             return nil
         }
-        Task {
-            if await stop.value { wait.cancel() }
-        }
+        let token = interruption.watch { wait.cancel() }
+        defer { interruption.forget(token) }
         let record: RunRecord?
         do {
             record = try await wait.value
@@ -91,14 +102,14 @@ struct RunDriver {
             reporter.note("its process ended: going on with it here")
             return try await resume(run.id)
         }
-        try await report(finished: record)
+        return try await outcome(ofFinished: record)
     }
 
     /// What a finished run has to say, whoever executed it.
-    func report(finished record: RunRecord) async throws {
+    func outcome(ofFinished record: RunRecord) async throws -> Outcome {
         if record.status == .succeeded, let output = record.output {
             let result = try JSONDecoder().decode(SnapshotResult.self, from: Data(output.utf8))
-            return try reporter.succeed(result, run: record.id.description)
+            return Outcome(run: record.id, result: result)
         }
         throw RunFailure(
             run: record.id, status: record.status, failure: record.failure,
@@ -113,29 +124,26 @@ struct RunDriver {
         ).first
     }
 
-    private func drive(_ handle: RunHandle<SnapshotResult>) async throws {
-        let engine = session.engine
-        let watcher = EventWatcher(engine: engine, run: handle.id, reporter: reporter)
+    private func drive(_ handle: RunHandle<SnapshotResult>) async throws -> Outcome {
+        let watcher = EventWatcher(engine: session.engine, run: handle.id, reporter: reporter)
         let watch = Task {
             while !Task.isCancelled {
                 try await watcher.showNew()
+                reporter.draw()
                 try await Task.sleep(for: .milliseconds(100))
             }
         }
-        let interruption = await interruptOnSignal()
-        defer { interruption.cancel() }
+        let token = interruption.watch { [policy, engine = session.engine] in
+            if policy == .kill { Task { try? await engine.cancel(handle.id) } }
+        }
+        defer { interruption.forget(token) }
         do {
             let result = try await handle.result()
             await finish(watch, watcher)
-            // A sandbox that was lost on the way is nobody's any more, and may be large.
-            await session.sweep()
-            try reporter.succeed(result, run: handle.id.description)
-            await session.close()
+            return Outcome(run: handle.id, result: result)
         } catch {
             await finish(watch, watcher)
-            let failure = try await describe(error, run: handle.id)
-            await session.close()
-            throw failure
+            throw try await describe(error, run: handle.id)
         }
     }
 
@@ -143,29 +151,14 @@ struct RunDriver {
         watch.cancel()
         _ = await watch.result
         do { try await watcher.showNew() } catch { session.logger.debug("the last events were not read: \(error)") }
-    }
-
-    /// The first signal stops the run where it can go on later; the second ends the process at once.
-    private func interruptOnSignal() async -> Task<Void, Never> {
-        let signals = await UnixSignalsSequence(trapping: .sigint, .sigterm, .sighup)
-        let engine = session.engine
-        let reporter = reporter
-        return Task {
-            var count = 0
-            for await _ in signals {
-                count += 1
-                if count > 1 { _exit(130) }
-                reporter.note("stopping; the sandbox stays. Once more to leave at once.")
-                Task { await engine.interrupt() }
-            }
-        }
+        reporter.end()
     }
 
     private func describe(_ error: any Error, run: RunID) async throws -> any Error {
         guard let error = error as? WorkflowError else { return error }
         switch error.code {
         case .interrupted:
-            return RunInterrupted(run: run)
+            return RunInterrupted(runs: [run])
         case .blocked, .resourceUnavailable, .inDoubt:
             return RunStopped(run: run, error: error)
         case .runFailed(let failure):
@@ -199,54 +192,5 @@ final class EventWatcher: Sendable {
             last = event.seq
             reporter.show(event)
         }
-    }
-}
-
-/// The run was told to stop and can go on.
-struct RunInterrupted: Error {
-    let run: RunID
-}
-
-/// The run met what only somebody outside can mend, and can go on then.
-struct RunStopped: Error {
-    let run: RunID
-    let error: WorkflowError
-
-    /// The step that is in doubt, if that is why.
-    var step: String? {
-        if case .inDoubt(let step) = error.code { step } else { nil }
-    }
-}
-
-/// The snapshot is made, but the result could not be written to standard output.
-struct ResultNotTold: Error {
-    let run: String
-    let snapshot: String
-    let cause: FileError
-}
-
-/// The run ended without a snapshot.
-struct RunFailure: Error {
-    let run: RunID
-    let status: RunStatus
-    /// The step that failed for good, and what it said.
-    let step: StepRecord?
-    let failure: Failure?
-
-    init(run: RunID, status: RunStatus, failure: Failure?, steps: [StepRecord]) {
-        self.run = run
-        self.status = status
-        step = steps.last { $0.state == .failed && ($0.name == failure?.step || failure?.step == nil) }
-        self.failure = step?.failure ?? failure
-    }
-
-    /// The project's own error, when it was one.
-    var snapshotError: SnapshotError? { failure?.decoded(as: SnapshotError.self) }
-}
-
-extension RunRecord {
-    /// Where its sandbox is made; nil for this machine, and for a workflow of another kind.
-    var place: SandboxPlace? {
-        (try? JSONDecoder().decode(SnapshotRequest.self, from: Data(input.utf8)))?.place
     }
 }

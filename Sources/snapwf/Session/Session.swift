@@ -20,11 +20,7 @@ struct Session {
     private let remote: RemoteProviders
 
     /// Opens the state, making it at the first use, and sweeps what died or ran out since the last one.
-    ///
-    /// - Parameter onProgress: called with the helper's progress.
-    static func open(
-        _ options: GlobalOptions, onProgress: @escaping @Sendable (PullProgress) -> Void = { _ in }
-    ) async throws -> Session {
+    static func open(_ options: GlobalOptions) async throws -> Session {
         var logger = Logger(label: "snapwf", factory: { StreamLogHandler.standardError(label: $0) })
         logger.logLevel = options.verbose ? .debug : .error
         let variables = ProcessInfo.processInfo.environment
@@ -46,8 +42,7 @@ struct Session {
             configuration: Self.machines(state, variables, executable: executable, pass))
         var environment = SnapshotEnvironment(
             state: state, owner: owner, catalog: catalog, provider: provider,
-            helperPath: Places.helper(variables, executable: executable), variables: variables, logger: logger,
-            onProgress: onProgress)
+            helperPath: Places.helper(variables, executable: executable), variables: variables, logger: logger)
         environment.probe = pass
         let remote = RemoteProviders(variables: variables, points: points)
         environment.providers = { place in
@@ -103,5 +98,12 @@ struct Session {
         await remote.shutdown()
     }
 
-    var workflow: SnapshotWorkflow { SnapshotWorkflow(environment: environment) }
+    /// The workflow of a run.
+    ///
+    /// - Parameter onProgress: called with the helper's progress.
+    func workflow(_ onProgress: @escaping @Sendable (PullProgress) -> Void = { _ in }) -> SnapshotWorkflow {
+        var environment = environment
+        environment.onProgress = onProgress
+        return SnapshotWorkflow(environment: environment)
+    }
 }

@@ -1,0 +1,154 @@
+import Crypto
+import FoundationEssentials
+import Glibc
+import HelperInterface
+import OCI
+import SnapshotSteps
+
+extension RunCommand {
+    /// What is asked for, each image once, with what makes two calls the same request.
+    func requests() throws -> [(request: SnapshotRequest, label: String)] {
+        var requests: [(request: SnapshotRequest, label: String)] = []
+        for text in image {
+            let request = try request(for: text)
+            let label = try requestLabel(request)
+            if !requests.contains(where: { $0.label == label }) { requests.append((request, label)) }
+        }
+        return requests
+    }
+
+    private func request(for image: String) throws -> SnapshotRequest {
+        let reference: ImageReference
+        let wanted: Platform
+        do {
+            reference = try ImageReference(parsing: image).inAbsoluteForm()
+            wanted = try snapshot.platform.map { text throws(OCIError) in try Platform(parsing: text) } ?? .host
+        } catch let error as OCIError {
+            throw SnapshotError(.usage, error.message)
+        }
+        var request = SnapshotRequest(
+            image: reference, platform: wanted, size: try byteCount(snapshot.size, "--size"),
+            exportPath: try exportPath(for: reference), timeToLive: machine.ttl.seconds)
+        guard (request.size ?? 0) <= PullArguments.largestSize else {
+            throw SnapshotError(
+                .usage,
+                "--size is too large; the largest file system is one of \(PullArguments.largestSize >> 30)GiB")
+        }
+        request.verity = snapshot.verity
+        do {
+            request.sourceDateEpoch = try SourceDateEpoch.fromEnvironment()
+        } catch {
+            throw SnapshotError(.usage, error.message)
+        }
+        request.ignoresCatalog = force
+        request.verifyBoot = snapshot.verifyBoot ? true : nil
+        try setMachine(&request)
+        try setAccess(&request)
+        try setKeeping(&request)
+        return request
+    }
+
+    private func setMachine(_ request: inout SnapshotRequest) throws {
+        request.vcpus = machine.vcpus
+        request.memoryBytes = try byteCount(machine.memory, "--memory")
+        request.diskBytes = try byteCount(machine.disk, "--disk")
+        let place = try places.place(ProcessInfo.processInfo.environment)
+        request.place = place == .local ? nil : place
+        request.builderImage = machine.builderImage
+        request.helperURL = machine.snapshotBinaryURL
+        if let url = machine.snapshotBinaryURL { _ = try HelperAddress(parsing: url) }
+    }
+
+    private func setAccess(_ request: inout SnapshotRequest) throws {
+        request.plainHTTPHosts = access.plainHTTPHosts
+        request.caFile = access.caFile.map(Places.absolutePath)
+        request.credentialsFile = access.credsFile.map(Places.absolutePath)
+        for file in [request.caFile, request.credentialsFile].compactMap({ $0 }) where Glibc.access(file, R_OK) != 0 {
+            throw SnapshotError(.usage, "\(file) cannot be read: \(String(cString: strerror(errno)))")
+        }
+    }
+
+    private func setKeeping(_ request: inout SnapshotRequest) throws {
+        if let name = keeping.name { try Catalog.checkName(name) }
+        request.name = keeping.name
+        let labels = try LabelArgument.dictionary(keeping.labels)
+        request.labels = labels.isEmpty ? nil : labels
+        request.push = try keeping.push.map(pushReference)
+        request.register = keeping.register ?? defaultTarget(request)
+    }
+
+    /// `--output`: a file, or for several images a directory, in which each has a file of its name.
+    private func exportPath(for reference: ImageReference) throws -> String? {
+        guard let output = snapshot.output.map(Places.absolutePath) else { return nil }
+        var path = output
+        if image.count > 1 {
+            var status = stat()
+            guard stat(output, &status) == 0, status.st_mode & S_IFMT == S_IFDIR else {
+                throw SnapshotError(.usage, "--output \(output) must be a directory that is there, for several images")
+            }
+            path += "/" + reference.fileName + ".ext4"
+        }
+        try Places.checkExport(path)
+        return path
+    }
+
+    /// What is pushed from elsewhere need not come here, unless something here wants it.
+    private func defaultTarget(_ request: SnapshotRequest) -> RegisterTarget? {
+        guard request.push != nil, case .api? = request.place, snapshot.output == nil, !snapshot.verifyBoot,
+            request.name == nil, request.labels?.isEmpty ?? true
+        else { return nil }
+        return .registry
+    }
+
+    private func pushReference(_ text: String) throws -> String {
+        do {
+            let reference = try ImageReference(parsing: text)
+            guard case .registry = reference.transport, reference.digest == nil else {
+                throw SnapshotError(
+                    .usage, "--push \(text): name a registry's repository and a tag, such as ghcr.io/acme/app:1")
+            }
+            return reference.description
+        } catch let error as OCIError {
+            throw SnapshotError(.usage, "--push \(text): \(error.message)")
+        }
+    }
+
+    /// What makes two calls the same request.
+    private func requestLabel(_ request: SnapshotRequest) throws -> String {
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = [.sortedKeys]
+        return String(hexadecimal(SHA256.hash(data: try encoder.encode(request))).prefix(32))
+    }
+}
+
+extension ImageReference {
+    /// A name for a file, of what the reference says after its last slash.
+    fileprivate var fileName: String {
+        let last = description.split(separator: "/").last.map(String.init) ?? description
+        return String(last.map { $0.isLetter || $0.isNumber || $0 == "." || $0 == "_" ? $0 : "-" })
+    }
+
+    /// The path of a layout or an archive made absolute: the run may be resumed from somewhere else.
+    fileprivate func inAbsoluteForm() throws -> ImageReference {
+        let prefix: String
+        let path: String
+        switch transport {
+        case .layout(let directory, _, _):
+            prefix = "oci:"
+            path = directory
+        case .archive(let format, let file, _, _):
+            prefix = format.rawValue + ":"
+            path = file
+        case .registry: return self
+        case .standardInput:
+            throw SnapshotError(
+                .usage,
+                "a run must be able to read its image again, so it takes none from standard input: "
+                    + "write the archive to a file, and name it as docker-archive:FILE or oci-archive:FILE")
+        }
+        guard !path.hasPrefix("/") else { return self }
+        let suffix = (tag.map { ":\($0)" } ?? "") + (digest.map { "@\($0)" } ?? "")
+        return try ImageReference(
+            parsing: prefix + FileManager.default.currentDirectoryPath + "/" + path + suffix)
+    }
+}
