@@ -43,6 +43,10 @@ struct Snapwf: AsyncParsableCommand {
         } catch let exit as Exit {
             Glibc.exit(exit.code)
         } catch {
+            // A shell that asks for completions wants words, and nothing on somebody's half-typed line.
+            if arguments.first == "---completion", exitCode(for: error) != .success {
+                Glibc.exit(ExitStatus.done.rawValue)
+            }
             guard exitCode(for: error).rawValue == ExitStatus.usage.rawValue else { exit(withError: error) }
             refuse(UsageReport(error, arguments: arguments), arguments)
         }
