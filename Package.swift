@@ -211,7 +211,8 @@ let package = Package(
             ],
             swiftSettings: settings),
         .testTarget(
-            name: "SnapwfTests", dependencies: ["HelperInterface", "SnapshotSteps", "Workflow", "snapwf"],
+            name: "SnapwfTests",
+            dependencies: ["HelperInterface", "Sandbox", "SnapshotSteps", "Workflow", "snapwf", argumentParser],
             swiftSettings: settings),
         .testTarget(
             name: "EndToEndTests", dependencies: ["TestSupport"], exclude: ["Fixtures"], swiftSettings: settings),
