@@ -211,7 +211,8 @@ let package = Package(
             ],
             swiftSettings: settings),
         .testTarget(
-            name: "SnapwfTests", dependencies: ["HelperInterface", "SnapshotSteps", "Workflow", "snapwf"],
+            name: "SnapwfTests",
+            dependencies: ["HelperInterface", "SnapshotSteps", "TestSupport", "Workflow", "snapwf"],
             swiftSettings: settings),
         .testTarget(
             name: "EndToEndTests", dependencies: ["TestSupport"], exclude: ["Fixtures"], swiftSettings: settings),
