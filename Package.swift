@@ -212,7 +212,7 @@ let package = Package(
             swiftSettings: settings),
         .testTarget(
             name: "SnapwfTests",
-            dependencies: ["HelperInterface", "SnapshotSteps", "TestSupport", "Workflow", "snapwf"],
+            dependencies: ["HelperInterface", "Sandbox", "SnapshotSteps", "TestSupport", "Workflow", "snapwf"],
             swiftSettings: settings),
         .testTarget(
             name: "EndToEndTests", dependencies: ["TestSupport"], exclude: ["Fixtures"], swiftSettings: settings),

@@ -2,7 +2,7 @@ import Connect
 
 /// Why a sandbox, or something in it, did not do what was asked.
 package struct SandboxError: Error, Sendable, CustomStringConvertible {
-    package enum Code: String, Hashable, Sendable {
+    package enum Code: String, Hashable, Sendable, CaseIterable {
         /// The provider knows no such sandbox, or the sandbox no such file.
         case notFound
         /// The sandbox is over; it cannot be revived.

@@ -31,6 +31,9 @@ struct Snapwf: AsyncParsableCommand {
         if CommandLine.arguments.count == 3, CommandLine.arguments[1] == machineShimVerb {
             Glibc.exit(runGuestShim(directory: CommandLine.arguments[2]))
         }
+        Detachment.closeWhatIsInherited()
+        // The parser's help traps where its second column has no room.
+        if let columns = Terminal.standardOutput.columns, columns < 40 { setenv("COLUMNS", "40", 1) }
         let arguments = Array(CommandLine.arguments.dropFirst())
         answerAtOnce(arguments)
         do {
@@ -43,6 +46,8 @@ struct Snapwf: AsyncParsableCommand {
         } catch let exit as Exit {
             Glibc.exit(exit.code)
         } catch {
+            // Help that was asked for is a result, which somebody has to get.
+            if exitCode(for: error) == .success { tell(fullMessage(for: error) + "\n") }
             guard exitCode(for: error).rawValue == ExitStatus.usage.rawValue else { exit(withError: error) }
             refuse(UsageReport(error, arguments: arguments), arguments)
         }
@@ -62,6 +67,13 @@ struct Snapwf: AsyncParsableCommand {
             let hint = near.map { "; did you mean snapwf help \($0)?" } ?? ""
             refuse(
                 UsageReport(message: "there is no help about \"\(arguments[1])\"\(hint)", help: "snapwf help"),
+                arguments)
+        case "help" where arguments.count == 3 && arguments[1] == "errors":
+            if let code = ErrorCode.named(arguments[2]) { tell(ErrorHelp.text(code)) }
+            let near = nearest(arguments[2], among: ErrorCode.all.map(\.name))
+            let hint = near.map { "; did you mean \($0)?" } ?? ""
+            refuse(
+                UsageReport(message: "there is no error \"\(arguments[2])\"\(hint)", help: "snapwf help errors"),
                 arguments)
         case let word? where !word.hasPrefix("-") && !verbs.contains(word):
             refuse(UsageReport(unknown: word), arguments)

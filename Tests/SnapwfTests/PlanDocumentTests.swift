@@ -95,8 +95,8 @@ struct PlanDocumentTests {
         let plan = Self.document([Self.step("pay", .ask), Self.step("pull", .runAgain)])
         #expect(plan.undecided == ["pay"])
         #expect(plan.text.contains("stops here: somebody has to decide"))
-        #expect(plan.text.contains("Needs a decision: pay.") && plan.text.contains("Engine.decide"))
-        #expect(plan.text.contains("Engine.cancel") && !plan.text.contains("snapwf resume"))
+        #expect(plan.text.contains("Needs a decision: pay.") && plan.text.contains("snapwf decide "))
+        #expect(plan.text.contains("snapwf cancel ") && !plan.text.contains("snapwf resume"))
     }
 
     @Test("a run that is cancelled or late only releases, and nobody has to decide any more")

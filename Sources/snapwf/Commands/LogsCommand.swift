@@ -39,7 +39,7 @@ struct LogsCommand: AsyncParsableCommand {
                     (try await reader.run(record.id)?.status, try await log.next(from: reader))
                 }
                 for event in events where beginning.map({ event.at >= $0 }) ?? true {
-                    try deliver(options.json ? JSONText.line(EventDocument(event)) : event.line)
+                    try deliver(options.json ? JSONText.line(EventDocument(event, isLine: true)) : event.line)
                 }
                 guard follow, let status, !status.isFinished else { return }
                 if status == .interrupted, told != .interrupted || events.isEmpty == false {

@@ -49,8 +49,8 @@ struct ResumeCommand: AsyncParsableCommand {
             if plan { return try await showPlan() }
             if running.detach {
                 let state = try StateDirectory(opening: try Places.stateDirectory(ProcessInfo.processInfo.environment))
-                for run in try Detachment.start(in: state).runs { try deliver(run + "\n") }
-                return
+                let (runs, log) = try Detachment.start(in: state)
+                return try Detachment.tell(runs, log: log, options)
             }
             let session = try await Session.open(options)
             let records = try await records(session)

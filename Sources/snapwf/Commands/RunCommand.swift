@@ -77,7 +77,7 @@ struct RunCommand: AsyncParsableCommand {
     private func detach(_ reporter: RunReporter) throws {
         let state = try StateDirectory(opening: try Places.stateDirectory(ProcessInfo.processInfo.environment))
         let (runs, log) = try Detachment.start(in: state)
-        for run in runs { try deliver(run + "\n") }
+        try Detachment.tell(runs, log: log, options)
         reporter.note(
             "goes on in the background; follow it: snapwf logs --follow \(runs[0]); its output: \(log)", always: false)
     }

@@ -45,6 +45,6 @@ struct RunDetails: Encodable {
                 id: resource.externalID, error: resource.failure?.message, updatedAt: resource.updatedAt)
         }
         timeline = Timeline(events).spans
-        self.events = events.map(EventDocument.init)
+        self.events = events.map { EventDocument($0) }
     }
 }

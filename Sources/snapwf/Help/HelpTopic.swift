@@ -4,7 +4,7 @@ struct HelpTopic: Sendable {
     let abstract: String
     let text: String
 
-    static let all = [exitCodes, environment, names, output]
+    static let all = [exitCodes, errors, environment, names, output]
 
     private static let exitCodes = HelpTopic(
         name: "exit-codes", abstract: "What each exit code says.",
@@ -23,6 +23,9 @@ struct HelpTopic: Sendable {
             Of several images or runs in one command, the code is that of the first of them, in the order of the command
             line, that did not end well. snapwf boot ends with the code of the command in the machine.
             """)
+
+    private static let errors = HelpTopic(
+        name: "errors", abstract: "What the codes of errors mean, and what helps.", text: ErrorHelp.list)
 
     private static let environment = HelpTopic(
         name: "environment", abstract: "The environment variables that snapwf reads.",

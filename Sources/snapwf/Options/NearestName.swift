@@ -11,7 +11,7 @@ func nearest(_ word: String, among names: some Sequence<String>) -> String? {
         let distance = letters.starts(with: word) ? 1 : editDistance(word, letters)
         return distance <= limit ? (name, distance) : nil
     }
-    return ranked.min { ($0.distance, $0.name) < ($1.distance, $1.name) }?.name
+    return ranked.min { ($0.distance, $0.name.count, $0.name) < ($1.distance, $1.name.count, $1.name) }?.name
 }
 
 /// How many insertions, deletions, changes and swaps of neighbours lead from one to the other (optimal string alignment).

@@ -58,7 +58,7 @@ final class RunReporter: Sendable {
     func show(_ event: EventRecord) {
         switch mode {
         case .none: return
-        case .json: Terminal.standardError.write(JSONText.line(EventDocument(event)))
+        case .json: Terminal.standardError.write(JSONText.line(EventDocument(event, isLine: true)))
         default:
             if event.kind == SandboxLabel.noteEvent {
                 line("  sandbox       \(event.words)")

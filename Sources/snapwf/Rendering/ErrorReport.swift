@@ -1,3 +1,5 @@
+import Artifacts
+import Files
 import HelperInterface
 import OCI
 import Sandbox
@@ -6,96 +8,98 @@ import Workflow
 
 /// What a failed command says: what failed, why, what to type next. And the exit code that says the same.
 struct ErrorReport {
-    let status: ExitStatus
-    private let code: String
+    let code: ErrorCode
     let message: String
     private var run: String?
     private var step: String?
     private var attempt: Int?
-    private var next: String?
+    /// What to type next; nil where only the message can help.
+    let next: String?
+
+    var status: ExitStatus { code.status }
 
     init(_ error: any Error) {
         switch error {
         case let error as RunInterrupted:
-            self.init(.interrupted, "interrupted", "interrupted; the sandbox is kept")
             let runs = error.runs.map(\.description).joined(separator: " ")
-            run = error.runs.first?.description
-            next = "snapwf resume \(runs)"
-        case let error as RunStopped where error.step != nil:
-            self.init(.inDoubt, "in-doubt", error.error.description)
-            run = error.run.description
-            step = error.step
-            next =
-                "snapwf decide \(error.run) \(error.step ?? "") --run-again, or --done JSON, or --failed REASON; then "
-                + "snapwf resume \(error.run)"
-        case let error as RunStopped:
-            let cause = error.error.cause as? SnapshotError
             self.init(
-                cause?.exitStatus ?? .unavailable, cause?.code.rawValue ?? "unavailable",
-                cause?.message ?? error.error.description)
-            run = error.run.description
-            next = "snapwf resume \(error.run), which goes on in the same sandbox once that is mended"
+                .interrupted, "interrupted; the sandbox is kept",
+                next: "snapwf resume \(runs.isEmpty ? "--all" : runs)")
+            run = error.runs.first?.description
+        case let error as RunStopped:
+            self.init(error)
         case let error as RunFailure:
             self.init(error)
         case let error as ResultNotTold:
             self.init(
-                .failed, "output", "snapshot \(error.snapshot) is made, but the result was not told: \(error.cause)")
+                .output, "snapshot \(error.snapshot) is made, but the result was not told: \(error.cause)",
+                next: "snapwf show \(error.run)")
             run = error.run
-            next = "snapwf show \(error.run)"
         case let error as SnapshotError:
-            self.init(error.exitStatus, error.code.rawValue, error.message)
+            self.init(.of(error.code), error.message)
         case let error as WorkflowError:
-            self.init(error)
+            // A cause in our own terms says more than the engine can.
+            let cause = error.cause as? SnapshotError
+            self.init(cause.map { .of($0.code) } ?? .of(error.code), error.description)
         case let error as SandboxError:
-            let status: ExitStatus =
-                switch error.code {
-                case .credentials: .credentials
-                case .invalidArgument: .usage
-                case .outOfSpace, .ended, .outputTooLarge: .failed
-                default: .unavailable
-                }
-            self.init(status, error.code.rawValue, error.description)
+            self.init(.of(error.code), error.description)
+        case let error as FileError where error.action.hasSuffix("standard output"):
+            self.init(.output, error.description)
+        case is OCIError, is ArtifactError, is FileError:
+            let known = SnapshotError.translating(error) as? SnapshotError
+            self.init(known.map { .of($0.code) } ?? .failed, known?.message ?? "\(error)")
         default:
-            self.init(.failed, "failed", "\(error)")
+            self.init(.failed, "\(error)")
         }
     }
 
-    private init(_ status: ExitStatus, _ code: String, _ message: String) {
-        self.status = status
+    private init(_ code: ErrorCode, _ message: String, next: String? = nil) {
         self.code = code
         self.message = message
+        self.next = next ?? Self.command(in: message) ?? code.next
+    }
+
+    private init(_ error: RunStopped) {
+        if let step = error.step {
+            self.init(
+                .inDoubt, error.error.description,
+                next: "snapwf decide \(error.run) \(step) --run-again, or --done JSON, or --failed REASON; "
+                    + "then snapwf resume \(error.run)")
+            self.step = step
+        } else {
+            let cause = error.error.cause as? SnapshotError
+            self.init(
+                cause.map { .of($0.code) } ?? .unavailable, cause?.message ?? error.error.description,
+                next: "snapwf resume \(error.run), which goes on in the same sandbox once that is mended")
+        }
+        run = error.run.description
     }
 
     private init(_ error: RunFailure) {
+        let retry = "snapwf show \(error.run)"
         if error.status == .cancelled {
-            self.init(.failed, "cancelled", "the run was cancelled")
+            self.init(.cancelled, "the run was cancelled", next: retry)
         } else if let known = error.snapshotError {
-            self.init(known.exitStatus, known.code.rawValue, known.message)
+            // Nothing is near enough to the cause: the run's own story is.
+            let code = ErrorCode.of(known.code)
+            self.init(code, known.message, next: code == .failed ? retry : nil)
         } else {
-            self.init(.failed, "failed", error.failure?.message ?? "the run failed")
+            self.init(.failed, error.failure?.message ?? "the run failed", next: retry)
         }
         run = error.run.description
         step = error.step?.name
         attempt = error.step?.attempt
-        next = "snapwf show \(error.run)"
     }
 
-    private init(_ error: WorkflowError) {
-        switch error.code {
-        case .unknownRun: self.init(.notFound, "unknown-run", error.description)
-        case .inDoubt: self.init(.inDoubt, "in-doubt", error.description)
-        case .runHeld: self.init(.failed, "run-held", error.description)
-        case .alreadyFinished: self.init(.failed, "already-finished", error.description)
-        case .storeNeedsMigration:
-            self.init(.failed, "store-needs-migration", error.description)
-            next = "snapwf gc --dry-run"
-        case .storeNewerThanProgram: self.init(.failed, "store-newer-than-program", error.description)
-        case .storeNotWritable: self.init(.failed, "store-not-writable", error.description)
-        case .storeFull: self.init(.failed, "disk-full", error.description)
-        case .storeBusy: self.init(.unavailable, "store-busy", error.description)
-        case .storeCorrupt: self.init(.failed, "store-corrupt", error.description)
-        default: self.init(.failed, "workflow", error.description)
+    /// The command that the message itself names, because only where it was written the registry or the program is known.
+    private static func command(in message: String) -> String? {
+        for (beginning, words) in [("docker login ", 3), ("apt-get install ", 3)] {
+            guard let start = message.firstRange(of: beginning)?.lowerBound else { continue }
+            let command = message[start...].split(whereSeparator: \.isWhitespace).prefix(words).joined(separator: " ")
+            let cut = command.reversed().drop { ",;:.)".contains($0) }
+            return String(cut.reversed())
         }
+        return nil
     }
 
     /// For a person, on standard error.
@@ -109,14 +113,14 @@ struct ErrorReport {
             if let attempt { text += ", attempt \(attempt)" }
             text += "\n"
         }
-        if let next { text += (status == .interrupted ? "Resume with: " : "  next: ") + "\(style.strong(next))\n" }
+        if let next { text += (code == .interrupted ? "Resume with: " : "  next: ") + "\(style.strong(next))\n" }
         return text
     }
 
     var document: ErrorDocument {
         ErrorDocument(
             error: .init(
-                code: code, message: message, run: run, step: step, attempt: attempt, next: next,
+                code: code.name, message: message, run: run, step: step, attempt: attempt, next: next,
                 exitCode: status.rawValue))
     }
 }

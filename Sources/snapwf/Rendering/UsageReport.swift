@@ -48,7 +48,7 @@ struct UsageReport {
     var document: ErrorDocument {
         ErrorDocument(
             error: .init(
-                code: "usage", message: message, run: nil, step: nil, attempt: nil, next: help,
+                code: ErrorCode.usage.name, message: message, run: nil, step: nil, attempt: nil, next: help,
                 exitCode: ExitStatus.usage.rawValue))
     }
 }

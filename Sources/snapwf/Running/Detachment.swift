@@ -45,6 +45,12 @@ enum Detachment {
         throw Exit(code: status & 0x7F == 0 ? (status >> 8) & 0xFF : 1)
     }
 
+    /// Prints the ids on standard output, for a person or a program.
+    static func tell(_ runs: [String], log: String, _ options: GlobalOptions) throws {
+        if options.json { return try deliver(JSONText.document(DetachedDocument(runs: runs, log: log))) }
+        for run in runs { try deliver(run + "\n") }
+    }
+
     private static func spawn(_ arguments: [String], log: String, pipe: Int32) throws -> pid_t {
         var actions = posix_spawn_file_actions_t()
         posix_spawn_file_actions_init(&actions)
@@ -89,9 +95,24 @@ enum Detachment {
         return String(decoding: bytes, as: UTF8.self)
     }
 
+    /// In the process in the background, before it opens anything: what else it was born with belongs to whoever started
+    /// the command, who may wait until it is closed.
+    static func closeWhatIsInherited() {
+        guard getenv(variable) != nil, let entries = try? directoryNames("/proc/self/fd") else { return }
+        for descriptor in entries.compactMap({ Int32($0) }) where descriptor > Self.descriptor { close(descriptor) }
+    }
+
     private static func failed(_ what: String, _ code: Int32 = errno) -> SnapshotError {
         SnapshotError(.failed, "cannot \(what) for --detach: \(String(cString: strerror(code)))")
     }
+}
+
+/// `snapwf run --detach --json`, `snapwf resume --detach --json`
+struct DetachedDocument: Encodable {
+    let schema = 1
+    let runs: [String]
+    /// Where the process in the background writes what it says.
+    let log: String
 }
 
 /// Tells whoever detached this process the ids of its runs; nil in a process that nobody detached.

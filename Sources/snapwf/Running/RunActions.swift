@@ -24,7 +24,7 @@ enum RunActions {
                 } catch {
                     let report = ErrorReport(error)
                     outcomes.append(.init(id: record.id.description, outcome: "failed", error: report.message))
-                    if names.count > 1, !options.json { Terminal.standardError.write(report.text) }
+                    if names.count > 1 || options.json { Terminal.standardError.write(report.text) }
                     first = first ?? error
                 }
             }

@@ -35,9 +35,10 @@ struct RemoveSnapshots: AsyncParsableCommand {
                     document.removed.append(snapshot.id)
                 } catch let error as SnapshotError {
                     // The others are removed all the same.
-                    document.failed.append(.init(snapshot: name, code: error.code.rawValue, message: error.message))
-                    status = status ?? error.exitStatus
-                    Terminal.standardError.write("snapwf: \(error.message)\n")
+                    let report = ErrorReport(error)
+                    document.failed.append(.init(snapshot: name, code: report.code.name, message: error.message))
+                    status = status ?? report.status
+                    Terminal.standardError.write(report.text)
                 }
             }
             if options.json {
