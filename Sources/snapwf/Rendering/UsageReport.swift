@@ -13,8 +13,16 @@ struct UsageReport {
     init(_ error: any Error, arguments: [String]) {
         var words = Snapwf.message(for: error)
         if words.hasPrefix("Error: ") { words.removeFirst("Error: ".count) }
+        let (command, path, rest) = Self.command(in: arguments)
+        if let word = rest.first, !word.hasPrefix("-"), !command.configuration.subcommands.isEmpty {
+            let names = command.configuration.subcommands.compactMap(\.configuration.commandName)
+            let near = nearest(word, among: names).map { "; did you mean snapwf \(path)\($0)?" } ?? ""
+            words = "there is no verb \"\(path)\(word)\"\(near)"
+        } else if let near = Self.nearestValue(in: words) {
+            words += " Did you mean '\(near)'?"
+        }
         message = words
-        help = Self.help(for: arguments)
+        help = path.isEmpty ? "snapwf help" : "snapwf help \(path.dropLast())"
     }
 
     init(message: String, help: String) {
@@ -28,19 +36,34 @@ struct UsageReport {
         help = "snapwf help"
     }
 
-    /// `snapwf help snapshots rm`, as far as the arguments name verbs.
-    private static func help(for arguments: [String]) -> String {
+    /// The command that the arguments name, as in `snapshots rm `, and what is behind it.
+    private static func command(
+        in arguments: [String]
+    ) -> (command: any ParsableCommand.Type, path: String, rest: ArraySlice<String>) {
         var command: any ParsableCommand.Type = Snapwf.self
-        var words = "snapwf help"
-        for argument in arguments {
+        var path = ""
+        var rest = arguments[...]
+        while let argument = rest.first {
             let next = command.configuration.subcommands.first {
                 ($0.configuration.commandName ?? "") == argument || $0.configuration.aliases.contains(argument)
             }
             guard let next else { break }
             command = next
-            words += " " + argument
+            path += argument + " "
+            rest.removeFirst()
         }
-        return words
+        return (command, path, rest)
+    }
+
+    /// The value that was probably meant, of those that the parser lists.
+    private static func nearestValue(in words: String) -> String? {
+        guard let found = words.firstMatch(of: /The value '([^']*)' is invalid for .*Please provide one of/) else {
+            return nil
+        }
+        let list = words[found.range.upperBound...]
+        let values =
+            list.matches(of: /'([^']+)'/).map { String($0.1) } + list.matches(of: /- ([a-z-]+)/).map { String($0.1) }
+        return nearest(String(found.1), among: values)
     }
 
     var text: String { "snapwf: \(message)\n  next: \(help)\n" }
