@@ -31,6 +31,7 @@ struct Snapwf: AsyncParsableCommand {
         if CommandLine.arguments.count == 3, CommandLine.arguments[1] == machineShimVerb {
             Glibc.exit(runGuestShim(directory: CommandLine.arguments[2]))
         }
+        Detachment.closeWhatIsInherited()
         // The parser's help traps where its second column has no room.
         if let columns = Terminal.standardOutput.columns, columns < 40 { setenv("COLUMNS", "40", 1) }
         let arguments = Array(CommandLine.arguments.dropFirst())

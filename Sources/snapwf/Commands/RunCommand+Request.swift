@@ -12,7 +12,11 @@ extension RunCommand {
         for text in image {
             let request = try request(for: text)
             let label = try requestLabel(request)
-            if !requests.contains(where: { $0.label == label }) { requests.append((request, label)) }
+            if requests.contains(where: { $0.label == label }) { continue }
+            if let path = request.exportPath, requests.contains(where: { $0.request.exportPath == path }) {
+                throw SnapshotError(.usage, "two of the images would be written to \(path); run them one by one")
+            }
+            requests.append((request, label))
         }
         return requests
     }

@@ -6,13 +6,12 @@ func nearest(_ word: String, among names: some Sequence<String>) -> String? {
     let word = Array(word.lowercased().prefix(64))
     guard !word.isEmpty else { return nil }
     let limit = max(1, word.count / 3)
-    let ranked = names.compactMap { name -> (name: String, distance: Int, length: Int)? in
+    let ranked = names.compactMap { name -> (name: String, distance: Int)? in
         let letters = Array(name.lowercased().prefix(64))
         let distance = letters.starts(with: word) ? 1 : editDistance(word, letters)
-        return distance <= limit ? (name, distance, abs(letters.count - word.count)) : nil
+        return distance <= limit ? (name, distance) : nil
     }
-    // Of two that are as near, a slip of the finger is likelier than a letter too few: "rum" means run, not rm.
-    return ranked.min { ($0.distance, $0.length, $0.name) < ($1.distance, $1.length, $1.name) }?.name
+    return ranked.min { ($0.distance, $0.name.count, $0.name) < ($1.distance, $1.name.count, $1.name) }?.name
 }
 
 /// How many insertions, deletions, changes and swaps of neighbours lead from one to the other (optimal string alignment).

@@ -117,8 +117,8 @@ extension Timeline {
         )
         let room = (width ?? 0) - columns.start - columns.took - columns.what - 6
         let bar = room >= 34 ? min(40, room - 22) : 0
-        var text =
-            "START".aligned(to: columns.start) + "  " + "TOOK".aligned(to: columns.took) + "  WHAT\n"
+        let head = "START".aligned(to: columns.start) + "  " + "TOOK".aligned(to: columns.took) + "  WHAT"
+        var text = (width.map { head.shortened(to: $0) } ?? head) + "\n"
         for (span, row) in zip(spans, rows) {
             var line = row.start.aligned(to: columns.start) + "  " + row.took.aligned(to: columns.took) + "  "
             line += row.what.padded(to: columns.what) + "  "

@@ -95,6 +95,13 @@ enum Detachment {
         return String(decoding: bytes, as: UTF8.self)
     }
 
+    /// In the process in the background, before it opens anything: what else it was born with belongs to whoever started
+    /// the command, who may wait until it is closed.
+    static func closeWhatIsInherited() {
+        guard getenv(variable) != nil, let entries = try? directoryNames("/proc/self/fd") else { return }
+        for descriptor in entries.compactMap({ Int32($0) }) where descriptor > Self.descriptor { close(descriptor) }
+    }
+
     private static func failed(_ what: String, _ code: Int32 = errno) -> SnapshotError {
         SnapshotError(.failed, "cannot \(what) for --detach: \(String(cString: strerror(code)))")
     }

@@ -94,10 +94,12 @@ struct RunDriver {
         do {
             record = try await wait.value
         } catch is CancellationError {
+            record = nil
+        }
+        guard let record else {
             reporter.note("no longer waiting; run \(run.id) goes on in its own process")
             throw Exit(.interrupted)
         }
-        guard let record else { throw Exit(.interrupted) }
         if record.status == .interrupted {
             reporter.note("its process ended: going on with it here")
             return try await resume(run.id)
