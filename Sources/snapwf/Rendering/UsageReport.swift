@@ -14,7 +14,7 @@ struct UsageReport {
         var words = Snapwf.message(for: error)
         if words.hasPrefix("Error: ") { words.removeFirst("Error: ".count) }
         let (command, path, rest) = Self.command(in: arguments)
-        if let word = rest.first, !word.hasPrefix("-"), !command.configuration.subcommands.isEmpty {
+        if let word = rest.first, words.hasPrefix("Unexpected argument"), !command.configuration.subcommands.isEmpty {
             let names = command.configuration.subcommands.compactMap { $0.configuration.commandName }
             let near = nearest(word, among: names).map { "; did you mean snapwf \(path)\($0)?" } ?? ""
             words = "there is no verb \"\(path)\(word)\"\(near)"
