@@ -46,6 +46,10 @@ struct Snapwf: AsyncParsableCommand {
         } catch let exit as Exit {
             Glibc.exit(exit.code)
         } catch {
+            // A shell that asks for completions wants words, and nothing on somebody's half-typed line.
+            if arguments.first == "---completion", exitCode(for: error) != .success {
+                Glibc.exit(ExitStatus.done.rawValue)
+            }
             // Help that was asked for is a result, which somebody has to get.
             if exitCode(for: error) == .success { tell(fullMessage(for: error) + "\n") }
             guard exitCode(for: error).rawValue == ExitStatus.usage.rawValue else { exit(withError: error) }
