@@ -1,5 +1,6 @@
 import ArgumentParser
 import Foundation
+import HelperInterface
 import SnapshotSteps
 import TestSupport
 import Testing
