@@ -125,8 +125,9 @@ struct Snapwf: AsyncParsableCommand {
         do throws(FileError) {
             try deliver(text)
         } catch {
-            Terminal.standardError.write("snapwf: \(error)\n")
-            Glibc.exit(ExitStatus.failed.rawValue)
+            let report = ErrorReport(error)
+            Terminal.standardError.write(report.text)
+            Glibc.exit(report.status.rawValue)
         }
         Glibc.exit(ExitStatus.done.rawValue)
     }

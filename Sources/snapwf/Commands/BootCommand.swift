@@ -103,7 +103,13 @@ struct BootCommand: AsyncParsableCommand {
                 .usage, "the image says no command: name one: snapwf boot \(snapshot) -- /bin/sh -c 'uname -a'")
         }
         var provider = session.machines
-        if let kernel { provider = provider.with(kernel: Places.absolutePath(kernel)) }
+        if let kernel {
+            let path = Places.absolutePath(kernel)
+            guard access(path, R_OK) == 0 else {
+                throw SnapshotError(.usage, "--kernel \(path) cannot be read: \(String(cString: strerror(errno)))")
+            }
+            provider = provider.with(kernel: path)
+        }
         try await provider.check()
         let booted = Booted()
         let machine = BootedMachine(

@@ -13,8 +13,8 @@ struct ErrorReport {
     private var run: String?
     private var step: String?
     private var attempt: Int?
-    /// What to type next; nil where only the message can help.
-    let next: String?
+    /// What to type next.
+    let next: String
 
     var status: ExitStatus { code.status }
 
@@ -56,7 +56,7 @@ struct ErrorReport {
     private init(_ code: ErrorCode, _ message: String, next: String? = nil) {
         self.code = code
         self.message = message
-        self.next = next ?? Self.command(in: message) ?? code.next
+        self.next = next ?? Self.command(in: message) ?? code.next ?? "snapwf help errors \(code.name)"
     }
 
     private init(_ error: RunStopped) {
@@ -113,7 +113,7 @@ struct ErrorReport {
             if let attempt { text += ", attempt \(attempt)" }
             text += "\n"
         }
-        if let next { text += (code == .interrupted ? "Resume with: " : "  next: ") + "\(style.strong(next))\n" }
+        text += (code == .interrupted ? "Resume with: " : "  next: ") + "\(style.strong(next))\n"
         return text
     }
 

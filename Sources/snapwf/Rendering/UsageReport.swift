@@ -13,8 +13,16 @@ struct UsageReport {
     init(_ error: any Error, arguments: [String]) {
         var words = Snapwf.message(for: error)
         if words.hasPrefix("Error: ") { words.removeFirst("Error: ".count) }
+        let (command, path, rest) = Self.command(in: arguments)
+        if let word = rest.first, words.hasPrefix("Unexpected argument"), !command.configuration.subcommands.isEmpty {
+            let names = command.configuration.subcommands.compactMap { $0.configuration.commandName }
+            let near = nearest(word, among: names).map { "; did you mean snapwf \(path)\($0)?" } ?? ""
+            words = "there is no verb \"\(path)\(word)\"\(near)"
+        } else if let near = Self.nearestValue(in: words) {
+            words += " Did you mean '\(near)'?"
+        }
         message = words
-        help = (["snapwf help"] + arguments.prefix(Snapwf.verbCount(arguments))).joined(separator: " ")
+        help = path.isEmpty ? "snapwf help" : "snapwf help \(path.dropLast())"
     }
 
     init(message: String, help: String) {
@@ -26,6 +34,36 @@ struct UsageReport {
         let near = nearest(verb, among: Snapwf.verbs)
         message = "there is no verb \"\(verb)\"" + (near.map { "; did you mean snapwf \($0)?" } ?? "")
         help = "snapwf help"
+    }
+
+    /// The command that the arguments name, as in `snapshots rm `, and what is behind it.
+    private static func command(
+        in arguments: [String]
+    ) -> (command: any ParsableCommand.Type, path: String, rest: ArraySlice<String>) {
+        var command: any ParsableCommand.Type = Snapwf.self
+        var path = ""
+        var rest = arguments[...]
+        while let argument = rest.first {
+            let next = command.configuration.subcommands.first {
+                ($0.configuration.commandName ?? "") == argument || $0.configuration.aliases.contains(argument)
+            }
+            guard let next else { break }
+            command = next
+            path += argument + " "
+            rest.removeFirst()
+        }
+        return (command, path, rest)
+    }
+
+    /// The value that was probably meant, of those that the parser lists.
+    private static func nearestValue(in words: String) -> String? {
+        guard let found = words.firstMatch(of: /The value '([^']*)' is invalid for .*Please provide one of/) else {
+            return nil
+        }
+        let list = words[found.range.upperBound...]
+        let values =
+            list.matches(of: /'([^']+)'/).map { String($0.1) } + list.matches(of: /- ([a-z-]+)/).map { String($0.1) }
+        return nearest(String(found.1), among: values)
     }
 
     var text: String { "snapwf: \(message)\n  next: \(help)\n" }
