@@ -42,9 +42,14 @@ struct ManualCommand: AsyncParsableCommand {
         for verb in command.verbs { try write(verb, []) }
     }
 
-    /// "Names" looks like NAME, which every page begins with.
+    /// NAME, ERRORS and ENVIRONMENT have a meaning and a place of their own in manual pages.
     private static func title(of topic: HelpTopic) -> String {
-        topic.name == "names" ? "naming things" : topic.name.replacing("-", with: " ")
+        switch topic.name {
+        case "names": "naming things"
+        case "errors": "error codes"
+        case "environment": "environment variables"
+        default: topic.name.replacing("-", with: " ")
+        }
     }
 
     /// Of the release, so that the same release has the same pages.

@@ -94,13 +94,12 @@ extension SQLiteReading {
 
     func events(of id: RunID, after seq: Int64, limit: Int) async throws -> [EventRecord] {
         try await reader.read { db in
-            try Row.fetchAll(
-                db,
-                sql: """
-                    SELECT * FROM history WHERE run_no = (SELECT no FROM runs WHERE id = ?) AND seq > ?
-                    ORDER BY seq LIMIT ?
-                    """,
-                arguments: [id.description, seq, limit]
+            // SQLite takes a number into the parts of the view, and no subquery: with one, it would read all events and steps.
+            let number = try Int64.fetchOne(db, sql: "SELECT no FROM runs WHERE id = ?", arguments: [id.description])
+            guard let number else { return [] }
+            return try Row.fetchAll(
+                db, sql: "SELECT * FROM history WHERE run_no = ? AND seq > ? ORDER BY seq LIMIT ?",
+                arguments: [number, seq, limit]
             ).map { EventRecord($0, of: id) }
         }
     }
