@@ -70,6 +70,7 @@ bench:
 	@swift build -c release --package-path Benchmarks --scratch-path .build-bench
 	@mkdir -p out/bench
 	@scripts/bench --json out/bench/snapshot.json
+	@scripts/bench-cli --json out/bench/cli.json
 	@scripts/bench-serve --json out/bench/serve.json
 	@scripts/bench-boot --json out/bench/boot.json
 	@.build-bench/release/workflow-bench --dbos .build-bench-python/bin/python --json out/bench/workflow.json

@@ -23,6 +23,7 @@ let hummingbird: [Target.Dependency] = ["HummingbirdCore", "HummingbirdHTTP2", "
     .product(name: $0, package: "hummingbird")
 }
 let signals: Target.Dependency = .product(name: "UnixSignals", package: "swift-service-lifecycle")
+let toml: Target.Dependency = .product(name: "TOMLKit", package: "TOMLKit")
 let tracing: Target.Dependency = .product(name: "Tracing", package: "swift-distributed-tracing")
 let nio: [Target.Dependency] = ["NIOCore", "NIOHTTP1", "NIOPosix"].map { .product(name: $0, package: "swift-nio") }
 let nioSSL: Target.Dependency = .product(name: "NIOSSL", package: "swift-nio-ssl")
@@ -37,6 +38,7 @@ let package = Package(
         .executable(name: "snapwf-agent", targets: ["snapwf-agent"]),
     ],
     dependencies: [
+        .package(url: "https://github.com/LebJe/TOMLKit", from: "0.6.0"),
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
         .package(url: "https://github.com/apple/swift-crypto", from: "4.5.2"),
         .package(url: "https://github.com/apple/swift-distributed-tracing", from: "1.7.3"),
@@ -131,7 +133,7 @@ let package = Package(
             name: "snapwf",
             dependencies: [
                 "Artifacts", "Connect", "Files", "GuestProtocol", "HelperInterface", "OCI", "Sandbox", "SandboxServer",
-                "SnapshotSteps", "Threads", "Workflow", argumentParser, crypto, logging, signals,
+                "SnapshotSteps", "Threads", "Workflow", argumentParser, crypto, logging, signals, toml,
             ],
             swiftSettings: settings),
         .executableTarget(
@@ -212,7 +214,9 @@ let package = Package(
             swiftSettings: settings),
         .testTarget(
             name: "SnapwfTests",
-            dependencies: ["HelperInterface", "Sandbox", "SnapshotSteps", "TestSupport", "Workflow", "snapwf"],
+            dependencies: [
+                "HelperInterface", "Sandbox", "SnapshotSteps", "TestSupport", "Workflow", "snapwf", argumentParser,
+            ],
             swiftSettings: settings),
         .testTarget(
             name: "EndToEndTests", dependencies: ["TestSupport"], exclude: ["Fixtures"], swiftSettings: settings),

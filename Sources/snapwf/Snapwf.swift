@@ -17,7 +17,7 @@ struct Snapwf: AsyncParsableCommand {
             RunCommand.self, ResumeCommand.self, GCCommand.self, LsCommand.self, ShowCommand.self,
             LogsCommand.self, CancelCommand.self, RmCommand.self, DecideCommand.self, SnapshotsCommand.self,
             BootCommand.self, ServeCommand.self, DoctorCommand.self,
-            CompletionsCommand.self, ManualCommand.self,
+            ConfigCommand.self, CompletionsCommand.self, ManualCommand.self,
         ])
 
     static func main() async {
@@ -37,7 +37,7 @@ struct Snapwf: AsyncParsableCommand {
         let arguments = Array(CommandLine.arguments.dropFirst())
         answerAtOnce(arguments)
         do {
-            var command = try await asyncParseAsRoot()
+            var command = try await asyncParseAsRoot(configured(arguments))
             if var asynchronous = command as? any AsyncParsableCommand {
                 try await asynchronous.run()
             } else {
@@ -46,11 +46,45 @@ struct Snapwf: AsyncParsableCommand {
         } catch let exit as Exit {
             Glibc.exit(exit.code)
         } catch {
+            // A shell that asks for completions wants words, and nothing on somebody's half-typed line.
+            if arguments.first == "---completion", exitCode(for: error) != .success {
+                Glibc.exit(ExitStatus.done.rawValue)
+            }
             // Help that was asked for is a result, which somebody has to get.
             if exitCode(for: error) == .success { tell(fullMessage(for: error) + "\n") }
             guard exitCode(for: error).rawValue == ExitStatus.usage.rawValue else { exit(withError: error) }
             refuse(UsageReport(error, arguments: arguments), arguments)
         }
+    }
+
+    /// With what is set outside the command line. Verbs that explain or check do so too when that is wrong.
+    private static func configured(_ arguments: [String]) -> [String] {
+        // Asked by a shell, or nothing was asked.
+        guard let verb = arguments.first, verb != "help", !verb.hasPrefix("-") else { return arguments }
+        do {
+            let settings = try Settings(
+                variables: ProcessInfo.processInfo.environment, directory: FileManager.default.currentDirectoryPath)
+            settings.exportVariables()
+            return settings.completing(arguments, verbs: verbCount(arguments))
+        } catch {
+            if ["config", "doctor", "completions", "manual"].contains(verb) { return arguments }
+            refuse(UsageReport(message: ErrorReport(error).message, help: "snapwf config show"), arguments)
+        }
+    }
+
+    /// How many of the arguments name a verb and those below it.
+    static func verbCount(_ arguments: [String]) -> Int {
+        var command: any ParsableCommand.Type = Snapwf.self
+        var count = 0
+        for argument in arguments {
+            let next = command.configuration.subcommands.first {
+                ($0.configuration.commandName ?? "") == argument || $0.configuration.aliases.contains(argument)
+            }
+            guard let next else { break }
+            command = next
+            count += 1
+        }
+        return count
     }
 
     /// What needs no parser: the version, topics of the help, verbs that do not exist.

@@ -29,6 +29,7 @@ struct DoctorCommand: AsyncParsableCommand {
     private static func findings(home: String, helper: String) async -> [Finding] {
         let state = StateDirectory(reading: home)
         var findings = await onOwnThread { StateChecks.run(home) }
+        findings.append(await onOwnThread { ConfigurationCheck.run(ProcessInfo.processInfo.environment) })
         findings += await DatabaseChecks.runsDatabase(state)
         findings += await DatabaseChecks.catalogDatabase(state)
         findings += await DatabaseChecks.store(state)

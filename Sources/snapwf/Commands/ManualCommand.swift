@@ -30,7 +30,7 @@ struct ManualCommand: AsyncParsableCommand {
             let root = description.command
             var sections: [(String, String)] = []
             if root.commandName == "snapwf" {
-                sections = HelpTopic.all.map { ($0.name.replacing("-", with: " "), $0.text) }
+                sections = HelpTopic.all.map { (Self.title(of: $0), $0.text) }
             }
             try write(root, sections)
         }
@@ -40,6 +40,11 @@ struct ManualCommand: AsyncParsableCommand {
         let page = ManualPage(command: command, date: Self.date, sections: sections)
         try replaceFile(directory + "/" + page.fileName, Array(page.text.utf8), mode: 0o644)
         for verb in command.verbs { try write(verb, []) }
+    }
+
+    /// "Names" looks like NAME, which every page begins with.
+    private static func title(of topic: HelpTopic) -> String {
+        topic.name == "names" ? "naming things" : topic.name.replacing("-", with: " ")
     }
 
     /// Of the release, so that the same release has the same pages.

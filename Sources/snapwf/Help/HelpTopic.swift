@@ -49,6 +49,9 @@ struct HelpTopic: Sendable {
             SOURCE_DATE_EPOCH      the time that the file system's own structures carry
             NO_COLOR, TERM, LC_ALL, LC_CTYPE, LANG
                                    what may be shown on this terminal
+            SNAPWF_CONFIG          the file of settings, instead of ~/.config/snapwf/config.toml
+            SNAPWF_MEMORY, SNAPWF_JOBS, …
+                                   each setting that snapwf config show lists
             """)
 
     private static let names = HelpTopic(

@@ -122,7 +122,7 @@ struct ManualPage {
             } else if code {
                 lines.append(body(String(line)))
             } else {
-                lines += sentences(String(line)).map(body)
+                lines += sentences(String(line)).flatMap(filled).map(body)
             }
         }
         if isLiteral { lines.append(".Ed") }
@@ -138,6 +138,22 @@ struct ManualPage {
             if word.hasSuffix(".") || word.hasSuffix(":") || word.hasSuffix("!") { found.append("") }
         }
         return found.filter { !$0.isEmpty }
+    }
+
+    /// Input lines of at most 80 bytes; what is shown is filled anew.
+    private static func filled(_ sentence: String) -> [String] {
+        var lines = [""]
+        for word in sentence.split(separator: " ") {
+            let line = lines[lines.count - 1]
+            if line.isEmpty {
+                lines[lines.count - 1] = String(word)
+            } else if line.utf8.count + 1 + word.utf8.count <= 78 {
+                lines[lines.count - 1] = line + " " + word
+            } else {
+                lines.append(String(word))
+            }
+        }
+        return lines
     }
 
     private static func literal(_ text: String) -> [String] {

@@ -7,7 +7,7 @@ import Workflow
 extension CompletionKind {
     /// Ids of runs, newest first.
     static let runs = CompletionKind.custom { _, _, prefix in await IdentifierCompletion.runs(nil, prefix) }
-    /// Those that can be gone on with.
+    /// Those that can be gone on with, first of all what was interrupted.
     static let resumableRuns = CompletionKind.custom { _, _, prefix in
         await IdentifierCompletion.runs([.interrupted, .pending], prefix)
     }
@@ -22,16 +22,54 @@ extension CompletionKind {
 private enum IdentifierCompletion {
     static func runs(_ statuses: Set<RunStatus>?, _ prefix: String) async -> [String] {
         guard let reader = try? await RecordedRuns.open() else { return [] }
-        let found = try? await reader.runs(
-            RunQuery(statuses: statuses, workflow: SnapshotWorkflow.name, limit: 200))
+        let found =
+            (try? await reader.runs(RunQuery(statuses: statuses, workflow: SnapshotWorkflow.name, limit: 200))) ?? []
         await reader.close()
-        let ids = (found ?? []).map(\.id.description)
-        return (ids + (ids.isEmpty ? [] : ["@last"])).filter { $0.hasPrefix(prefix) }
+        let ordered =
+            statuses == nil
+            ? found : found.filter { $0.status == .interrupted } + found.filter { $0.status != .interrupted }
+        let candidates = ordered.map { run in
+            Candidate(text: run.id.description, about: "\(run.status.rawValue), \(run.labels["image"] ?? "?")")
+        }
+        return offered(candidates, last: "the newest run", prefix)
     }
 
     static func snapshots(_ prefix: String) async -> [String] {
         guard let catalog = try? RecordedSnapshots.open(), let all = try? await catalog.snapshots() else { return [] }
-        let names = all.reversed().flatMap { $0.names + [$0.id] }
-        return (names + (names.isEmpty ? [] : ["@last"])).filter { $0.hasPrefix(prefix) }
+        let candidates = all.reversed().flatMap { snapshot in
+            (snapshot.names + [snapshot.id]).map { Candidate(text: $0, about: snapshot.image) }
+        }
+        return offered(candidates, last: "the newest snapshot", prefix)
+    }
+
+    private static func offered(_ candidates: [Candidate], last: String, _ prefix: String) -> [String] {
+        (candidates + (candidates.isEmpty ? [] : [Candidate(text: "@last", about: last)]))
+            .filter { $0.text.hasPrefix(prefix) }
+            .map { $0.line(for: CompletionShell.requesting) }
+    }
+}
+
+/// What may be typed, and what it is.
+struct Candidate {
+    let text: String
+    let about: String
+
+    /// bash knows no descriptions; zsh has them behind a colon, fish behind a tabulator.
+    func line(for shell: CompletionShell?) -> String {
+        let plain = String(about.map { $0.unicodeScalars.allSatisfy { $0.properties.isPrintable } ? $0 : " " })
+        return switch shell {
+        case .some(.zsh): text.replacing("\\", with: "\\\\").replacing(":", with: "\\:") + ":" + plain
+        case .some(.fish): text + "\t" + plain
+        default: text
+        }
+    }
+}
+
+extension Unicode.Scalar.Properties {
+    fileprivate var isPrintable: Bool {
+        switch generalCategory {
+        case .control, .format, .surrogate, .lineSeparator, .paragraphSeparator, .unassigned: false
+        default: true
+        }
     }
 }

@@ -14,7 +14,7 @@ struct UsageReport {
         var words = Snapwf.message(for: error)
         if words.hasPrefix("Error: ") { words.removeFirst("Error: ".count) }
         message = words
-        help = Self.help(for: arguments)
+        help = (["snapwf help"] + arguments.prefix(Snapwf.verbCount(arguments))).joined(separator: " ")
     }
 
     init(message: String, help: String) {
@@ -26,21 +26,6 @@ struct UsageReport {
         let near = nearest(verb, among: Snapwf.verbs)
         message = "there is no verb \"\(verb)\"" + (near.map { "; did you mean snapwf \($0)?" } ?? "")
         help = "snapwf help"
-    }
-
-    /// `snapwf help snapshots rm`, as far as the arguments name verbs.
-    private static func help(for arguments: [String]) -> String {
-        var command: any ParsableCommand.Type = Snapwf.self
-        var words = "snapwf help"
-        for argument in arguments {
-            let next = command.configuration.subcommands.first {
-                ($0.configuration.commandName ?? "") == argument || $0.configuration.aliases.contains(argument)
-            }
-            guard let next else { break }
-            command = next
-            words += " " + argument
-        }
-        return words
     }
 
     var text: String { "snapwf: \(message)\n  next: \(help)\n" }
