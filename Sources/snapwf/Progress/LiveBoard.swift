@@ -1,30 +1,38 @@
 import Files
+import Glibc
 import Synchronization
 
 /// Lines at the bottom of a terminal that are drawn again as they change. What is printed goes above them.
 ///
-/// Each frame is one write: the cursor goes up to the first line, each line is overwritten and its rest cleared. The
-/// cursor is never hidden, so there is nothing to put right after a crash.
+/// Each frame is one write, and there are some ten a second however many runs there are. The cursor is never hidden, so
+/// there is nothing to put right after a crash. The size is asked for at each frame.
 final class LiveBoard: Sendable {
     private struct State {
-        /// By slot; nil for a slot that shows nothing.
+        /// By slot; a slot that shows nothing is not there.
         var lines: [Int: String] = [:]
-        var drawn: [String] = []
+        var frame = LiveFrame()
+        var painted: ContinuousClock.Instant?
     }
+
+    /// Changes that come sooner after a frame wait for the next one.
+    private static let interval = Duration.milliseconds(80)
 
     private let terminal: Terminal
     private let state = Mutex(State())
 
     init(terminal: Terminal) {
         self.terminal = terminal
+        Continuation.listen()
     }
 
-    /// Shows `text` in a slot from now on; nil shows nothing there.
+    /// Shows `text` in a slot from now on, or nothing there. To be called again and again while the text lives: a change
+    /// that came too soon after another is drawn by a later call.
     func set(_ slot: Int, _ text: String?) {
         state.withLock { state in
-            guard state.lines[slot] != text else { return }
+            let isEnd = text == nil && state.lines[slot] != nil
             state.lines[slot] = text
-            draw(&state, above: "")
+            if let painted = state.painted, !isEnd, ContinuousClock.now - painted < Self.interval { return }
+            draw(&state)
         }
     }
 
@@ -36,15 +44,17 @@ final class LiveBoard: Sendable {
     /// Lets something else write to the same terminal: the board is away meanwhile.
     func making<E: Error>(room body: () throws(E) -> Void) throws(E) {
         let result = state.withLock { state -> Result<Void, E> in
-            terminal.write(Self.frame(over: state.drawn, lines: [], above: "", columns: terminal.size.columns))
-            state.drawn = []
+            let lines = state.lines
+            state.lines = [:]
+            draw(&state)
+            state.lines = lines
             let result: Result<Void, E>
             do throws(E) {
                 result = .success(try body())
             } catch {
                 result = .failure(error)
             }
-            draw(&state, above: "")
+            draw(&state)
             return result
         }
         try result.get()
@@ -54,38 +64,33 @@ final class LiveBoard: Sendable {
     func clear() {
         state.withLock { state in
             state.lines = [:]
-            draw(&state, above: "")
+            draw(&state)
         }
     }
 
-    private func draw(_ state: inout State, above: String) {
+    private func draw(_ state: inout State, above: String = "") {
+        let isForeground = terminal.isForeground
+        // The shell has written its own lines below ours, and will again.
+        if Continuation.happened() || !isForeground { state.frame.forget() }
         let size = terminal.size
-        let lines = Self.visible(state.lines.sorted { $0.key < $1.key }.map(\.value), size: size)
-        let frame = Self.frame(over: state.drawn, lines: lines, above: above, columns: size.columns)
-        state.drawn = lines
-        terminal.write(frame)
+        let lines = isForeground ? state.lines.sorted { $0.key < $1.key }.map(\.value) : []
+        let text = state.frame.draw(
+            lines, above: above, size: .init(columns: size.columns, rows: size.rows), isUTF8: Terminal.isUTF8)
+        state.painted = .now
+        terminal.write(text)
+    }
+}
+
+/// Whether this process was stopped (Ctrl-Z) and goes on.
+private enum Continuation {
+    private static let flag = Atomic(false)
+
+    /// From now on. The handler does nothing but to set the flag, which is there before it.
+    static func listen() {
+        flag.store(false, ordering: .relaxed)
+        signal(SIGCONT) { _ in Continuation.flag.store(true, ordering: .relaxed) }
     }
 
-    /// The lines that the terminal has room for, each cut so that it takes one row: what wraps cannot be overwritten.
-    static func visible(_ lines: [String], size: (columns: Int, rows: Int)) -> [String] {
-        let room = max(size.rows - 2, 1)
-        var shown = lines
-        if lines.count > room {
-            shown = Array(lines.prefix(room - 1)) + ["  and \(lines.count - room + 1) more"]
-        }
-        return shown.map { $0.shortened(to: max(size.columns - 1, 0)) }
-    }
-
-    /// What turns the drawn lines into the new ones.
-    ///
-    /// - Parameter columns: as many as there are now; a terminal that became narrower has wrapped what was drawn.
-    static func frame(over drawn: [String], lines: [String], above: String, columns: Int) -> String {
-        var text = ""
-        let rows = drawn.reduce(0) { $0 + max(1, ($1.count + columns - 1) / max(columns, 1)) }
-        if rows > 0 { text += "\u{1B}[\(rows)A\r" }
-        if rows > 0, !above.isEmpty || rows > lines.count { text += "\u{1B}[J" }
-        text += above
-        for line in lines { text += line + "\u{1B}[K\n" }
-        return text
-    }
+    /// Since somebody last asked.
+    static func happened() -> Bool { flag.exchange(false, ordering: .relaxed) }
 }

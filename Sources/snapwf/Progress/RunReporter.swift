@@ -73,27 +73,37 @@ final class RunReporter: Sendable {
         progress.withLock { $0.take(step, at: .now) }
     }
 
+    /// A step that failed tries again at `date`.
+    func wait(_ step: String, until date: Date) { progress.withLock { $0.wait(step, until: date) } }
+
     /// Draws the line that lives, if there is one; some ten times a second is enough.
     func draw() {
         guard let board, !options.quiet else { return }
-        let width = Terminal.standardError.size.columns - (part == nil ? 0 : 20)
-        let text = progress.withLock { $0.line(now: Date(), width: width, isUTF8: Terminal.isUTF8) }
-        board.set(part?.index ?? 0, text.map(titled))
+        let width = Terminal.standardError.size.columns
+        let isNarrow = width < ProgressText.narrow + Self.titleColumns + 1
+        let room = part == nil || isNarrow ? width : width - Self.titleColumns - 1
+        let text = progress.withLock {
+            $0.line(now: Date(), width: part != nil && isNarrow ? 0 : room, isUTF8: Terminal.isUTF8)
+        }
+        // The title stands behind the figures where there is no room for both.
+        board.set(
+            part?.index ?? 0, text.map { text in part.map { isNarrow ? "\(text) \($0.title)" : titled(text) } ?? text })
     }
+
+    private static let titleColumns = 18
 
     /// Nothing more happens to this run.
     func end() { board?.set(part?.index ?? 0, nil) }
 
     private func titled(_ text: String) -> String {
         guard let part else { return text }
-        // The end of a reference says more than its beginning.
-        let title = part.title.count <= 18 ? part.title : (Terminal.isUTF8 ? "…" : "~") + part.title.suffix(17)
-        return title.padded(to: 18) + " " + text
+        let title = part.title.harmless.endFitted(to: Self.titleColumns, isUTF8: Terminal.isUTF8)
+        return title.filled(to: Self.titleColumns) + " " + text
     }
 
     private func line(_ text: String, evenWhenQuiet: Bool = false) {
         guard mode != .none, evenWhenQuiet || !options.quiet else { return }
-        printAbove(titled(text) + "\n")
+        printAbove(titled(text).harmless + "\n")
     }
 
     /// Prints text, which ends with a newline, where the live lines do not overwrite it.

@@ -11,6 +11,12 @@ struct Terminal: Sendable {
     /// A terminal on which a line may be drawn again.
     var isInteractive: Bool { isatty(descriptor) == 1 && variable("TERM") != "dumb" }
 
+    /// Whether the terminal is ours to draw on: not while the shell has this program in the background.
+    var isForeground: Bool {
+        let group = tcgetpgrp(descriptor)
+        return group < 0 || group == getpgrp()
+    }
+
     /// Columns of a terminal; nil for everything else, where a line may be as long as it is.
     var columns: Int? { isatty(descriptor) == 1 ? size.columns : nil }
 

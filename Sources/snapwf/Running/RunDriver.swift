@@ -194,5 +194,9 @@ final class EventWatcher: Sendable {
             last = event.seq
             reporter.show(event)
         }
+        guard events.contains(where: { $0.kind == "step.retrying" }) else { return }
+        for step in try await engine.steps(of: run) {
+            if let next = step.nextAttemptAt { reporter.wait(step.name, until: next) }
+        }
     }
 }

@@ -30,6 +30,14 @@ final class Installation: Sendable {
         try await Child(Programs.snapwf, arguments, environment: allVariables(extra)).wait()
     }
 
+    /// snapwf on a terminal of its own.
+    func startOnTerminal(
+        _ arguments: String..., columns: Int = 80, rows: Int = 24, environment extra: [String: String] = [:]
+    ) throws -> TerminalChild {
+        try TerminalChild(
+            Programs.snapwf, arguments, columns: columns, rows: rows, environment: allVariables(extra))
+    }
+
     private func allVariables(_ extra: [String: String]) -> [String: String] {
         environment.merging(["SNAPWF_HOME": home, "DOCKER_CONFIG": home + "/no-docker"]) { $1 }.merging(extra) { $1 }
     }
