@@ -44,6 +44,9 @@ test:
 	scripts/release
 	scripts/try-release
 	scripts/try-package
+	scripts/check-links
+	scripts/sample-image out/sample-image
+	scripts/try-readme $(RELEASE)/release oci:$(CURDIR)/out/sample-image:latest
 	swift build --build-tests
 	scripts/docs
 	Examples/Postcards/try.sh
