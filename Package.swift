@@ -215,7 +215,8 @@ let package = Package(
         .testTarget(
             name: "SnapwfTests",
             dependencies: [
-                "HelperInterface", "Sandbox", "SnapshotSteps", "TestSupport", "Workflow", "snapwf", argumentParser,
+                "HelperInterface", "OCI", "Sandbox", "SnapshotSteps", "TestSupport", "Workflow", "snapwf",
+                argumentParser,
             ],
             swiftSettings: settings),
         .testTarget(

@@ -1,5 +1,7 @@
 import Foundation
 import HelperInterface
+import OCI
+import Sandbox
 import SnapshotSteps
 import Testing
 
@@ -103,6 +105,92 @@ struct DoctorTests {
         #expect(
             SandboxChecks.helper("/x/snapshot", status: 0, says: "snapshot 0.0.9 (output format 1)").verdict == .fail)
         #expect(SandboxChecks.helper("/x/snapshot", status: 127, says: "not found").verdict == .fail)
+    }
+
+    @Test("a switch that forbids user namespaces is named with the command that turns it, root needs fewer")
+    func userNamespaces() {
+        typealias Switches = SystemChecks.NamespaceSwitches
+        func next(_ switches: Switches) -> String? { SystemChecks.userNamespaces(switches).next }
+        #expect(next(Switches(isRoot: false)) == nil)
+        #expect(next(Switches(isRoot: true, most: 0))?.contains("user.max_user_namespaces=") == true)
+        #expect(next(Switches(isRoot: false, unprivileged: 0))?.contains("unprivileged_userns_clone=1") == true)
+        #expect(next(Switches(isRoot: false, most: 9, unprivileged: 1, appArmor: 1))?.contains("apparmor") == true)
+        #expect(next(Switches(isRoot: true, most: 9, unprivileged: 0, appArmor: 1)) == nil)
+    }
+
+    @Test("a low limit of open files is a warning, with a command that this user may type")
+    func openFiles() {
+        #expect(SystemChecks.openFiles(soft: 1024, hard: 1024) == .ok("open files", "up to 1024"))
+        #expect(SystemChecks.openFiles(soft: .max, hard: .max) == .ok("open files", "no limit"))
+        #expect(SystemChecks.openFiles(soft: 256, hard: 4096).next?.hasPrefix("ulimit -n 1024") == true)
+        #expect(SystemChecks.openFiles(soft: 256, hard: 256).next?.hasPrefix("sudo prlimit") == true)
+    }
+
+    @Test("a state directory on a network's file system is a warning")
+    func fileSystem() {
+        let mounts = """
+            21 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw
+            30 21 0:45 / /s rw master:2 - nfs4 server:/x rw
+            31 21 0:46
+            """
+        #expect(StateChecks.fileSystemKind(ofDevice: "8:1", in: mounts) == "ext4")
+        #expect(StateChecks.fileSystemKind(ofDevice: "0:45", in: mounts) == "nfs4")
+        #expect(StateChecks.fileSystemKind(ofDevice: "0:46", in: mounts) == nil)
+        #expect(StateChecks.fileSystem("ext4", of: "/s") == .ok("file system", "ext4"))
+        let shared = StateChecks.fileSystem("nfs4", of: "/s")
+        #expect(shared.verdict == .warn && shared.text.contains("/s is on nfs4"))
+    }
+
+    @Test("what virtual machines need is a failure only for who wants one")
+    func machines() {
+        for isWanted in [false, true] {
+            let checks = MachineChecks(
+                kernel: "/no/kernel", qemu: "/no/qemu", agent: "/no/agent", isWanted: isWanted)
+            let findings = checks.run()
+            #expect(findings.map(\.name) == ["QEMU", "guest kernel", "agent"])
+            #expect(findings.allSatisfy { $0.verdict == (isWanted ? .fail : .ok) }, "\(findings)")
+            #expect(findings.allSatisfy { ($0.next != nil) == isWanted })
+        }
+    }
+
+    @Test("a registry's refusal says how to log in, silence how to try the address")
+    func registry() throws {
+        let image = try ImageReference(parsing: "registry.example/a/b:1")
+        let refused = RemoteChecks.registry(image, OCIError(.unauthorized, "no"))
+        #expect(refused.verdict == .fail && refused.next?.hasPrefix("docker login registry.example") == true)
+        let silent = RemoteChecks.registry(image, OCIError(.unreachable, "refused"))
+        #expect(silent.verdict == .fail && silent.next == "curl -sSI https://registry.example/v2/")
+    }
+
+    @Test("an API that a flag names must answer; one that only the environment names is a warning")
+    func api() {
+        let error = SandboxError(.credentials, "the token is refused")
+        let named = RemoteChecks.api("https://api.example", error, isNamed: true, again: "snapwf doctor")
+        #expect(named.verdict == .fail && named.next?.contains("token") == true)
+        #expect(RemoteChecks.api("https://a", error, isNamed: false, again: "snapwf doctor").verdict == .warn)
+        let socket = RemoteChecks.api("unix:/s", SandboxError(.unavailable, "x"), isNamed: true, again: "")
+        #expect(socket.next == "ls -l /s")
+    }
+
+    @Test("who installed a package is not told to build")
+    func reinstall() {
+        let packaged = SandboxChecks.reinstall(naming: "SNAPWF_HELPER", executable: "/usr/bin/snapwf")
+        #expect(packaged.contains("SNAPWF_HELPER=") && !packaged.contains("make build"))
+        #expect(SandboxChecks.reinstall(naming: "X", executable: "/src/.build/debug/snapwf") == "make build")
+    }
+
+    @Test("checks are reported in their order, one that hangs or throws does not take the others with it")
+    func checks() async {
+        let findings = await DoctorCommand.findings([
+            .init("slow", patience: .milliseconds(10)) {
+                try await Task.sleep(for: .seconds(3600))
+                return []
+            },
+            .init("broken") { throw SnapshotError(.failed, "why") },
+            .init("well") { [.ok("well", "yes")] },
+        ])
+        #expect(findings.map(\.name) == ["slow", "broken", "well"])
+        #expect(findings.map(\.verdict) == [.warn, .fail, .ok])
     }
 
     @Test("what takes longer than its deadline is left behind; what fails in time throws its own error")

@@ -38,8 +38,10 @@ struct Setting: Sendable {
         Setting(name: name, kind: kind, variable: variable, flag: nil, verbs: [], help: help)
     }
 
-    private static let places = ["run", "gc"]
-    private static let registries = ["run", "snapshots push", "snapshots pull", "snapshot push", "snapshot pull"]
+    private static let places = ["run", "gc", "doctor"]
+    private static let registries = [
+        "run", "doctor", "snapshots push", "snapshots pull", "snapshot push", "snapshot pull",
+    ]
 
     /// All of them, in the order in which they are shown.
     ///

@@ -8,8 +8,8 @@ enum DatabaseChecks {
     private static let runs = "runs database"
     private static let catalog = "catalog"
     private static let snapshots = "snapshots"
-    /// Seconds for every gigabyte; a store that needs longer is to be checked when there is time.
-    private static let patience = Duration.seconds(120)
+    /// A store that needs longer is to be checked when there is time. Less than the doctor has for a check.
+    private static let patience = Duration.seconds(9)
 
     static func runsDatabase(_ state: StateDirectory) async -> [Finding] {
         let path = state.workflowDatabase

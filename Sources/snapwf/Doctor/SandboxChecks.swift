@@ -21,6 +21,14 @@ enum SandboxChecks {
         }
     }
 
+    /// Where this program was built, its sources are; elsewhere it came as a package, with all of its programs.
+    static func reinstall(naming variable: String, executable: String? = try? Places.executable()) -> String {
+        executable?.contains("/.build/") == true
+            ? "make build"
+            : "install snapwf's package again, which has all of its programs, or name another: "
+                + "\(variable)=/path snapwf doctor"
+    }
+
     static func helper(_ path: String) async -> Finding {
         do {
             return try await onOwnThread { () throws(SandboxError) -> Finding in
@@ -29,26 +37,27 @@ enum SandboxChecks {
                 return helper(path, status: answer.status, says: answer.text)
             }
         } catch {
-            return .fail("helper", "\(path) cannot be run: \(error)", next: "make build")
+            return .fail("helper", "\(path) cannot be run: \(error)", next: reinstall(naming: "SNAPWF_HELPER"))
         }
     }
 
     private static func missingHelper(_ path: String) -> Finding {
         .fail(
             "helper", "the program snapshot is missing: \(path)",
-            next: "put it beside snapwf (make build makes both), or name it: SNAPWF_HELPER=/path/snapshot snapwf …")
+            next: reinstall(naming: "SNAPWF_HELPER"))
     }
 
     static func helper(_ path: String, status: Int32, says text: String) -> Finding {
         guard status == 0 else {
-            return .fail("helper", "\(path) --version ends with \(status): \(text)", next: "make build")
+            return .fail(
+                "helper", "\(path) --version ends with \(status): \(text)", next: reinstall(naming: "SNAPWF_HELPER"))
         }
         let expected = "snapshot \(Version.text) (output format \(SnapshotKey.formatVersion))"
         // What follows tells what it inflates with.
         guard text.hasPrefix(expected) else {
             return .fail(
                 "helper", "\(path) is \"\(text)\" and belongs to another snapwf: this one needs \"\(expected)\"",
-                next: "make build, which makes both")
+                next: reinstall(naming: "SNAPWF_HELPER"))
         }
         return .ok("helper", "\(path), \(text)")
     }

@@ -21,7 +21,7 @@ struct RegistryAccess: ParsableArguments {
     @Option(help: "A PEM file of certificates to trust besides the system's.")
     var caFile: String?
 
-    func sources(cache: BlobCache? = nil, logger: Logger) -> ImageSources {
+    func sources(cache: BlobCache? = nil, attempts: Int? = nil, logger: Logger) -> ImageSources {
         let variables = ProcessInfo.processInfo.environment
         var options = RegistryOptions()
         options.plainHTTPHosts = Set(plainHTTPHosts)
@@ -29,6 +29,7 @@ struct RegistryAccess: ParsableArguments {
         options.caFile = caFile
         options.proxyEnvironment = variables
         options.userAgent = Version.userAgent
+        if let attempts { options.retries.attempts = attempts }
         let credentials: any CredentialStore =
             if let credsFile { DockerConfigCredentials.file(credsFile) } else { .dockerConfig(environment: variables) }
         return ImageSources(options: options, credentials: credentials, cache: cache, logger: logger)
