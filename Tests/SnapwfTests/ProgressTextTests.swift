@@ -50,7 +50,7 @@ struct ProgressTextTests {
         }
         let line = try #require(text.line(now: Self.start, width: 100, isUTF8: true))
         #expect(line.contains("███████████████░░░░░░░░░░░░░░░"), "\(line)")
-        for part in ["(50 %)", "/s", "4.0 s left"] { #expect(line.contains(part), "\(line)") }
+        for part in ["50 %,", "/s", "4.0 s left"] { #expect(line.contains(part), "\(line)") }
         #expect(line.columns <= 100)
         let ascii = try #require(text.line(now: Self.start, width: 100, isUTF8: false))
         #expect(ascii.contains("###############---------------") && ascii.allSatisfy(\.isASCII))

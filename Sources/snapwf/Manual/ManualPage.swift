@@ -114,6 +114,8 @@ struct ManualPage {
         for line in text.split(separator: "\n", omittingEmptySubsequences: false) {
             let code = line.hasPrefix("  ") || line.contains("  ")
             if code != isLiteral {
+                // The display makes a paragraph of its own.
+                if code, lines.last == ".Pp" { lines.removeLast() }
                 lines.append(code ? ".Bd -literal" : ".Ed")
                 isLiteral = code
             }

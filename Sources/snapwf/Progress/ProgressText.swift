@@ -116,7 +116,8 @@ struct ProgressText {
 
     /// How much of how much, how fast, and how long it will take.
     private func amount(_ progress: PullProgress) -> String {
-        var text = "\(byteCountText(progress.bytes)) of \(byteCountText(progress.total)) (\(progress.percent) %)"
+        // What is cut off where there is no room stands last.
+        var text = "\(progress.percent) %, \(byteCountText(progress.bytes)) of \(byteCountText(progress.total))"
         if let speed = speed.bytesPerSecond, speed > 0, speed < 1e15 {
             text += ", \(byteCountText(UInt64(speed)))/s"
             let left = Double(progress.total - min(progress.bytes, progress.total)) / speed
