@@ -63,6 +63,34 @@ extension EndToEnd {
             try await installation.expectNothingLeft("after rm --force")
         }
 
+        @Test("decide answers only for a step that waits for it; show knows what died with its process")
+        func decide() async throws {
+            let registry = try await SlowRegistry(layout: try await Images.shared.smallLayout())
+            let installation = try Installation()
+            let run = try installation.start("run", registry.reference)
+            try await registry.waitUntilHolding()
+            run.signal(SIGKILL)
+            try await run.wait()
+            let story = try await installation.snapwf("show")
+            #expect(story.output.contains("died with its process"), "\(story.everything)")
+            let refused = try await installation.snapwf("decide", "@last", "pull", "--run-again")
+            #expect(refused.status == 64 && refused.errors.contains("waits for no decision"), "\(refused.everything)")
+            let nonsense = try await installation.snapwf("decide", "@last", "pull", "--done", "{")
+            #expect(nonsense.status == 64 && nonsense.errors.contains("no JSON"), "\(nonsense.everything)")
+            // As if the step had been declared so.
+            try await tool(
+                "sqlite3", installation.home + "/workflow.db",
+                "UPDATE steps SET in_doubt = 'ask' WHERE state = 'intended'")
+            let plan = try await installation.snapwf("resume", "--plan", "@last", "-q")
+            #expect(plan.status == 2 && plan.output == "pull\n", "\(plan.everything)")
+            let decided = try await installation.snapwf("decide", "@last", "pull", "--failed", "nobody knows")
+            #expect(decided.status == 0, "\(decided.everything)")
+            try registry.letGo()
+            let resumed = try await installation.snapwf("resume", "@last")
+            #expect(resumed.status == 1 && resumed.errors.contains("nobody knows"), "\(resumed.everything)")
+            try await installation.expectNothingLeft("after a decision")
+        }
+
         @Test(
             "several images: results in their order, the exit code of the first that failed, the others made all the same"
         )

@@ -68,6 +68,8 @@ struct TimelineTests {
         #expect(
             timeline.text(from: Self.began, now: Self.began.addingTimeInterval(9), width: 80, isUTF8: true).contains(
                 "8.0 s…"))
+        let dead = Timeline(Array(Self.story.prefix(4)), isAtWork: false)
+        #expect(dead.spans.filter { $0.kind == .attempt }.allSatisfy { $0.outcome == "died" && $0.endedAt != nil })
         #expect(Timeline([]).spans.isEmpty)
     }
 }

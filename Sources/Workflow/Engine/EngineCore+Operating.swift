@@ -23,7 +23,11 @@ extension EngineCore {
         }
         let claimed = try await claim(id, purpose: .decision)
         do {
-            guard claimed.steps.contains(where: { $0.name == step && $0.kind == .step && $0.state == .intended }) else {
+            // One that may simply happen again is in nobody's doubt: a resume runs it.
+            let isInDoubt = claimed.steps.contains {
+                $0.name == step && $0.kind == .step && $0.state == .intended && $0.inDoubtPolicy != .retry
+            }
+            guard isInDoubt else {
                 throw WorkflowError(
                     .inDoubt(step: step), "step '\(step)' of run \(id) is not in doubt: look at its plan")
             }

@@ -43,7 +43,17 @@ struct DecideCommand: AsyncParsableCommand {
             let decision: InDoubtDecision =
                 if let done { .done(output: done) } else if let failed { .failed(reason: failed) } else { .runAgain }
             try await RunActions.perform(on: [self.run], in: session, reporter, options) { record in
-                try await session.engine.decide(record.id, step: step, decision)
+                do {
+                    try await session.engine.decide(record.id, step: step, decision)
+                } catch let error as WorkflowError {
+                    switch error.code {
+                    case .inDoubt:
+                        throw SnapshotError(
+                            .usage, "step \"\(step)\" waits for no decision: snapwf resume --plan \(record.id)")
+                    case .invalidPayload: throw SnapshotError(.usage, "--done \(done ?? "") is no JSON")
+                    default: throw error
+                    }
+                }
                 return "decided; go on with it: snapwf resume \(record.id)"
             }
         }

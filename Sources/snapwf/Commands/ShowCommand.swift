@@ -31,7 +31,8 @@ struct ShowCommand: AsyncParsableCommand {
             } else if options.quiet {
                 try deliver((RunDocument(record).snapshot ?? record.id.description) + "\n")
             } else {
-                let story = RunStory(run: record, resources: resources, timeline: Timeline(events))
+                let timeline = Timeline(events, isAtWork: record.status != .interrupted)
+                let story = RunStory(run: record, resources: resources, timeline: timeline)
                 try deliver(
                     story.text(
                         now: Date(), width: Terminal.standardOutput.columns, isUTF8: Terminal.isUTF8))

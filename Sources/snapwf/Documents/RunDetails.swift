@@ -44,7 +44,7 @@ struct RunDetails: Encodable {
                 name: resource.name, generation: resource.generation, state: resource.state.rawValue,
                 id: resource.externalID, error: resource.failure?.message, updatedAt: resource.updatedAt)
         }
-        timeline = Timeline(events).spans
+        timeline = Timeline(events, isAtWork: run.status != .interrupted).spans
         self.events = events.map { EventDocument($0) }
     }
 }

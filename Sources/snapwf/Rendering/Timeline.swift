@@ -27,11 +27,13 @@ struct Timeline {
     private var waiting: [String: Int] = [:]
     private var last: Date?
 
-    init(_ events: [EventRecord]) {
+    /// - Parameter isAtWork: whether a process works on the run now; what else goes on died with its process.
+    init(_ events: [EventRecord], isAtWork: Bool = true) {
         for event in events {
             add(event)
             last = event.at
         }
+        if !isAtWork { bury() }
         spans.sort { ($0.startedAt, $0.kind == .resource ? 0 : 1) < ($1.startedAt, $1.kind == .resource ? 0 : 1) }
     }
 
@@ -81,14 +83,19 @@ struct Timeline {
     /// Somebody took the run up again: until now nobody worked on it.
     private mutating func resume(at now: Date) {
         guard let last else { return }
+        bury()
+        spans.append(
+            Span(kind: .interruption, name: "", number: 0, startedAt: last, endedAt: now, outcome: "interrupted"))
+    }
+
+    /// What was under way died with its process, nobody knows when; the last sign of life is the best that is known.
+    private mutating func bury() {
+        guard let last else { return }
         for (key, index) in open where spans[index].kind == .attempt {
-            // It died with its process, nobody knows when; the last sign of life is the best that is known.
             spans[index].endedAt = max(last, spans[index].startedAt)
             spans[index].outcome = "died"
             open[key] = nil
         }
-        spans.append(
-            Span(kind: .interruption, name: "", number: 0, startedAt: last, endedAt: now, outcome: "interrupted"))
     }
 
     private func key(_ kind: Span.Kind, _ name: String) -> String { kind.rawValue + " " + name }
@@ -153,6 +160,8 @@ extension Timeline.Span {
             case (_, ""): kind == .resource ? "alive" : kind == .wait && endedAt != nil ? "" : "at work"
             default: outcome
             }
+        // That it was told to stop is no news, in whatever words.
+        if outcome == "interrupted" { return words }
         return words + (error.map { words.isEmpty ? $0 : ": \($0)" } ?? "")
     }
 
