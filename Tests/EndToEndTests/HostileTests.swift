@@ -25,7 +25,7 @@ extension EndToEnd {
             if let missing = Peer.whyNot { Issue.record("\(missing)") }
             let image = "oci:\(try await Images.shared.smallLayout()):latest"
             let child = try Child(Peer.python, [Programs.fixture(script), Programs.snapwf, image] + arguments)
-            let finished = try await child.wait(.seconds(540))
+            let finished = try await child.wait(.seconds(840))
             let lines = finished.output.split(separator: "\n")
             for line in lines.dropLast() { Issue.record("\(line)") }
             #expect(finished.status == 0, "\(finished.errors)")

@@ -120,7 +120,8 @@ struct ErrorCode: Sendable, Hashable {
 
     static let inDoubt = ErrorCode(
         "in-doubt", .inDoubt, "Nobody recorded whether a step had its effect, and it may not simply happen twice.",
-        "Look outside whether it happened, then say so with snapwf decide, and resume.", next: "snapwf resume --plan @last")
+        "Look outside whether it happened, then say so with snapwf decide, and resume.",
+        next: "snapwf resume --plan @last")
 
     // MARK: 3, not found
 
