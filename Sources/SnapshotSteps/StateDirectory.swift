@@ -55,6 +55,16 @@ package struct StateDirectory: Sendable {
             """)
     }
 
+    /// Removes what commands in the background said that have said nothing more for so long.
+    package func removeDetachedLogs(olderThan age: Duration) throws {
+        let oldest = millisecondsNow() - Int64(age / .milliseconds(1))
+        for name in try directoryNames(detachedLogs) {
+            let path = detachedLogs + "/" + name
+            var status = stat()
+            if lstat(path, &status) == 0, Int64(status.st_mtim.tv_sec) * 1000 < oldest { unlink(path) }
+        }
+    }
+
     /// This installation's id, made at the first use: what tells its sandboxes from other people's.
     package func owner() throws(SnapshotError) -> String {
         do {

@@ -171,6 +171,10 @@ extension EndToEnd {
             let result = try await attached.wait()
             #expect(result.status == 0 && result.output.hasPrefix("snap-"), "\(result.everything)")
             try await installation.expectNothingLeft("after --detach")
+            #expect(installation.names(in: "detached").count == 1)
+            try await Task.sleep(for: .seconds(1))
+            try await installation.snapwf("gc", "--keep-runs", "0")
+            #expect(installation.names(in: "detached").isEmpty, "gc leaves what the background said")
 
             let refused = try await installation.snapwf(
                 "run", "--detach", "--creds-file", "/no/such", registry.reference)

@@ -75,6 +75,7 @@ struct GCCommand: AsyncParsableCommand {
                 outcomes = await collector.execute(plan)
                 try await collector.forgetIdle(plan)
                 runs = try await session.engine.deleteFinishedRuns(olderThan: .seconds(keepRuns.seconds))
+                try session.state.removeDetachedLogs(olderThan: .seconds(keepRuns.seconds))
             }
             let catalog = session.catalog
             let verified =
