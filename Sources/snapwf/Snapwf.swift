@@ -65,15 +65,15 @@ struct Snapwf: AsyncParsableCommand {
             let settings = try Settings(
                 variables: ProcessInfo.processInfo.environment, directory: FileManager.default.currentDirectoryPath)
             settings.exportVariables()
-            return settings.completing(arguments, verbs: verbCount(arguments))
+            return settings.completing(arguments, verbs: command(in: arguments).verbs)
         } catch {
             if ["config", "doctor", "completions", "manual"].contains(verb) { return arguments }
             refuse(UsageReport(message: ErrorReport(error).message, help: "snapwf config show"), arguments)
         }
     }
 
-    /// How many of the arguments name a verb and those below it.
-    static func verbCount(_ arguments: [String]) -> Int {
+    /// The command that the arguments name, and how many of them do.
+    static func command(in arguments: [String]) -> (command: any ParsableCommand.Type, verbs: Int) {
         var command: any ParsableCommand.Type = Snapwf.self
         var count = 0
         for argument in arguments {
@@ -84,7 +84,7 @@ struct Snapwf: AsyncParsableCommand {
             command = next
             count += 1
         }
-        return count
+        return (command, count)
     }
 
     /// What needs no parser: the version, topics of the help, verbs that do not exist.

@@ -6,9 +6,7 @@ enum ErrorHelp {
     static var list: String {
         let width = ErrorCode.all.map(\.name.count).max() ?? 0
         return ErrorCode.all.map { code in
-            let status = "\(code.status.rawValue)"
-            return String(repeating: " ", count: max(3 - status.count, 0)) + "\(status)  "
-                + code.name.padded(to: width + 2) + code.meaning + "\n"
+            "\(code.status.rawValue)".aligned(to: 3) + "  " + code.name.filled(to: width + 2) + code.meaning + "\n"
         }.joined() + "\nThe number is the exit code. What to do about one of them: snapwf help errors CODE\n"
     }
 

@@ -81,6 +81,6 @@ struct HelpTopic: Sendable {
     /// The list under `snapwf help`.
     static var overview: String {
         "HELP TOPICS: (snapwf help TOPIC)\n"
-            + all.map { "  " + $0.name.padded(to: 24) + $0.abstract + "\n" }.joined()
+            + all.map { "  " + $0.name.filled(to: 24) + $0.abstract + "\n" }.joined()
     }
 }

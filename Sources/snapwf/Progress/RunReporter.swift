@@ -152,7 +152,7 @@ final class RunReporter: Sendable {
                 ("sha256", result.sha256),
                 ("time", spanText(seconds)),
             ]
-            try Files.deliver(rows.map { name, value in name.padded(to: 10) + value + "\n" }.joined())
+            try Files.deliver(rows.map { name, value in name.filled(to: 10) + value + "\n" }.joined())
         }
     }
 

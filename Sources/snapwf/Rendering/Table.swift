@@ -7,12 +7,14 @@ func table(
     _ rows: [[String]], width: Int? = nil, style: Style = Style(isOn: false), status: Int? = nil
 ) -> String {
     guard let columns = rows.map(\.count).max() else { return "" }
-    let widths = (0..<columns).map { column in rows.map { $0.count > column ? $0[column].count : 0 }.max() ?? 0 }
+    let widths = (0..<columns).map { column in rows.map { $0.count > column ? $0[column].columns : 0 }.max() ?? 0 }
     return rows.map { row in
         let cells = row.enumerated().map { column, cell in
-            column == row.count - 1 ? cell : cell.padded(to: widths[column])
+            column == row.count - 1 ? cell : cell.filled(to: widths[column])
         }
-        let line = (width.map { cells.joined(separator: "  ").shortened(to: $0) } ?? cells.joined(separator: "  "))
+        let line =
+            (width.map { cells.joined(separator: "  ").fitted(to: $0, isUTF8: Terminal.isUTF8) }
+                ?? cells.joined(separator: "  "))
         // Cut first: what colours a word takes no room.
         guard let status, status < row.count, line.contains(row[status]) else { return line + "\n" }
         let start = cells[..<status].reduce(0) { $0 + $1.count + 2 }
@@ -24,18 +26,8 @@ func table(
 }
 
 extension String {
-    /// With spaces behind it up to `width` characters.
-    func padded(to width: Int) -> String {
-        count >= width ? self : self + String(repeating: " ", count: width - count)
-    }
-
     /// With spaces before it up to `width` characters.
     func aligned(to width: Int) -> String {
         count >= width ? self : String(repeating: " ", count: width - count) + self
-    }
-
-    /// At most `width` characters, the last of them `…` (or `~`, in ASCII) where something is missing.
-    func shortened(to width: Int) -> String {
-        count <= width ? self : String(prefix(max(width - 1, 0))) + (width > 0 ? Terminal.isUTF8 ? "…" : "~" : "")
     }
 }

@@ -120,21 +120,21 @@ extension Timeline {
         }
         let columns = (
             start: max(5, rows.map(\.start.count).max() ?? 0), took: max(4, rows.map(\.took.count).max() ?? 0),
-            what: max(4, rows.map(\.what.count).max() ?? 0)
+            what: max(4, rows.map(\.what.columns).max() ?? 0)
         )
         let room = (width ?? 0) - columns.start - columns.took - columns.what - 6
         let bar = room >= 34 ? min(40, room - 22) : 0
         let head = "START".aligned(to: columns.start) + "  " + "TOOK".aligned(to: columns.took) + "  WHAT"
-        var text = (width.map { head.shortened(to: $0) } ?? head) + "\n"
+        var text = (width.map { head.fitted(to: $0, isUTF8: Terminal.isUTF8) } ?? head) + "\n"
         for (span, row) in zip(spans, rows) {
             var line = row.start.aligned(to: columns.start) + "  " + row.took.aligned(to: columns.took) + "  "
-            line += row.what.padded(to: columns.what) + "  "
+            line += row.what.filled(to: columns.what) + "  "
             if bar > 0 {
                 line += span.bar(from: began, to: end, now: now, width: bar, isUTF8: isUTF8) + "  "
             }
             line += row.note
             while line.last == " " { line.removeLast() }
-            text += (width.map { line.shortened(to: $0) } ?? line) + "\n"
+            text += (width.map { line.fitted(to: $0, isUTF8: Terminal.isUTF8) } ?? line) + "\n"
         }
         return text
     }

@@ -13,8 +13,11 @@ struct UsageReport {
     init(_ error: any Error, arguments: [String]) {
         var words = Snapwf.message(for: error)
         if words.hasPrefix("Error: ") { words.removeFirst("Error: ".count) }
-        let (command, path, rest) = Self.command(in: arguments)
-        if let word = rest.first, words.hasPrefix("Unexpected argument"), !command.configuration.subcommands.isEmpty {
+        let (command, verbs) = Snapwf.command(in: arguments)
+        let path = arguments.prefix(verbs).map { $0 + " " }.joined()
+        if let word = arguments.dropFirst(verbs).first, words.hasPrefix("Unexpected argument"),
+            !command.configuration.subcommands.isEmpty
+        {
             let names = command.configuration.subcommands.compactMap { $0.configuration.commandName }
             let near = nearest(word, among: names).map { "; did you mean snapwf \(path)\($0)?" } ?? ""
             words = "there is no verb \"\(path)\(word)\"\(near)"
@@ -34,25 +37,6 @@ struct UsageReport {
         let near = nearest(verb, among: Snapwf.verbs)
         message = "there is no verb \"\(verb)\"" + (near.map { "; did you mean snapwf \($0)?" } ?? "")
         help = "snapwf help"
-    }
-
-    /// The command that the arguments name, as in `snapshots rm `, and what is behind it.
-    private static func command(
-        in arguments: [String]
-    ) -> (command: any ParsableCommand.Type, path: String, rest: ArraySlice<String>) {
-        var command: any ParsableCommand.Type = Snapwf.self
-        var path = ""
-        var rest = arguments[...]
-        while let argument = rest.first {
-            let next = command.configuration.subcommands.first {
-                ($0.configuration.commandName ?? "") == argument || $0.configuration.aliases.contains(argument)
-            }
-            guard let next else { break }
-            command = next
-            path += argument + " "
-            rest.removeFirst()
-        }
-        return (command, path, rest)
     }
 
     /// The value that was probably meant, of those that the parser lists.

@@ -33,16 +33,14 @@ enum RunActions {
             throw error
         }
         await session.close()
-        try tell(outcomes, options, hasFailed: first != nil)
+        try tell(outcomes, options)
         if let first {
             guard names.count > 1 || options.json else { throw first }
             throw Exit(ErrorReport(first).status)
         }
     }
 
-    private static func tell(
-        _ outcomes: [RunActionDocument.Outcome], _ options: GlobalOptions, hasFailed: Bool
-    ) throws {
+    private static func tell(_ outcomes: [RunActionDocument.Outcome], _ options: GlobalOptions) throws {
         if options.json { return try deliver(JSONText.document(RunActionDocument(runs: outcomes))) }
         for outcome in outcomes where outcome.error == nil {
             try deliver(options.quiet ? "\(outcome.id)\n" : "\(outcome.id)  \(outcome.outcome)\n")
