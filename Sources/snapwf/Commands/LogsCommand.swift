@@ -42,7 +42,7 @@ struct LogsCommand: AsyncParsableCommand {
                     try deliver(options.json ? JSONText.line(EventDocument(event, isLine: true)) : event.line)
                 }
                 guard follow, let status, !status.isFinished else { return }
-                if status == .interrupted, told != .interrupted || events.isEmpty == false {
+                if status == .interrupted, told != .interrupted || !events.isEmpty {
                     reporter.note(
                         "interrupted; goes on when somebody resumes it: snapwf resume \(record.id)", always: false)
                 }

@@ -2,8 +2,8 @@ import HelperInterface
 
 /// One kind of failure that a user can meet: how programs know it, what it means, what helps.
 ///
-/// The names are part of the interface: they stand in `--json`, in `snapwf help errors` and in the documentation. One that was released
-/// is never given another meaning.
+/// The names are part of the interface: they stand in `--json`, in `snapwf help errors` and in the documentation. One that
+/// was released is never given another meaning.
 struct ErrorCode: Sendable, Hashable {
     /// As in `disk-full`.
     let name: String
