@@ -84,7 +84,13 @@ struct ErrorReport {
             let code = ErrorCode.of(known.code)
             self.init(code, known.message, next: code == .failed ? retry : nil)
         } else {
-            self.init(.failed, error.failure?.message ?? "the run failed", next: retry)
+            let code: ErrorCode =
+                switch error.failure?.kind {
+                case .resourceLost?: .sandboxLost
+                case .timeout? where error.step == nil: .deadlinePassed
+                default: .failed
+                }
+            self.init(code, error.failure?.message ?? "the run failed", next: retry)
         }
         run = error.run.description
         step = error.step?.name
