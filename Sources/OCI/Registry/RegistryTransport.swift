@@ -149,7 +149,7 @@ final class RegistryTransport: Sendable {
             return Answer(head, from: address, stream: stream)
         } catch {
             if Task.isCancelled { throw RequestFailure(.cancelled, "the request to \(address.origin) was cancelled") }
-            throw RequestFailure(connection: error, origin: address.origin)
+            throw RequestFailure(connection: error, origin: address.origin).through(try? proxy(for: address.origin))
         }
     }
 

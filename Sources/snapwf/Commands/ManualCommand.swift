@@ -25,7 +25,7 @@ struct ManualCommand: AsyncParsableCommand {
     func run() async throws {
         let reporter = RunReporter(options: options, progress: .plain)
         try await reporter.reportingErrors {
-            let description = try JSONDecoder().decode(ToolDescription.self, from: try readInput())
+            let description = try description(try readInput())
             try makeDirectories(directory, mode: 0o755)
             let root = description.command
             var sections: [(String, String)] = []
@@ -33,6 +33,14 @@ struct ManualCommand: AsyncParsableCommand {
                 sections = HelpTopic.all.map { (Self.title(of: $0), $0.text) }
             }
             try write(root, sections, try Self.date())
+        }
+    }
+
+    private func description(_ input: Data) throws -> ToolDescription {
+        do {
+            return try JSONDecoder().decode(ToolDescription.self, from: input)
+        } catch {
+            throw SnapshotError(.usage, "standard input is no description of a program")
         }
     }
 

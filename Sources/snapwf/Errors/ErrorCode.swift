@@ -164,7 +164,7 @@ struct ErrorCode: Sendable, Hashable {
     static let missingTool = ErrorCode(
         "missing-tool", .unavailable, "A program that sandboxes need is not installed.",
         "Install what the message names: bubblewrap for --sandbox local, QEMU for --sandbox vm.",
-        next: "apt-get install bubblewrap")
+        next: "snapwf doctor")
     static let notPermitted = ErrorCode(
         "not-permitted", .unavailable, "The kernel or the provider does not let this user do what a sandbox needs.",
         "snapwf doctor says which permission is missing and how it is given.", next: "snapwf doctor")

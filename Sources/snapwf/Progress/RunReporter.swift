@@ -145,7 +145,7 @@ final class RunReporter: Sendable {
             try Files.deliver("\(result.snapshotID)  \(result.image)\(result.cached ? " (cached)" : "")\n")
         } else {
             let elsewhere = result.pushedTo == nil ? "kept by the Sandbox API" : nil
-            let rows = [
+            let rows: [(String, String?)] = [
                 ("snapshot", result.snapshotID + (result.cached ? " (cached)" : "")),
                 ("path", result.exportedTo ?? result.path ?? elsewhere),
                 ("pushed", result.pushedTo),
