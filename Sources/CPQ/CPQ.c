@@ -126,7 +126,12 @@ enum cpq_status cpq_result_status(const cpq_result *result) {
     }
 }
 
-const char *cpq_result_error(const cpq_result *result) { return pq.PQresultErrorMessage(of(result)); }
+const char *cpq_result_error(const cpq_result *result) {
+    // The primary message alone: the details may quote what a row holds. What the library says itself has no fields.
+    const char *primary = pq.PQresultErrorField(of(result), PG_DIAG_MESSAGE_PRIMARY);
+    return primary ? primary : pq.PQresultErrorMessage(of(result));
+}
+
 const char *cpq_result_state(const cpq_result *result) { return pq.PQresultErrorField(of(result), PG_DIAG_SQLSTATE); }
 int cpq_rows(const cpq_result *result) { return pq.PQntuples(of(result)); }
 int cpq_columns(const cpq_result *result) { return pq.PQnfields(of(result)); }

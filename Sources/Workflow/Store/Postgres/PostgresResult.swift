@@ -20,6 +20,9 @@ final class PostgresResult {
         cpq_clear(handle)
     }
 
+    /// Of the columns.
+    var names: [String] { Array(columns.keys) }
+
     var rows: [PostgresRow] { (0..<count).map { PostgresRow(result: self, index: Int32($0)) } }
     var first: PostgresRow? { count > 0 ? PostgresRow(result: self, index: 0) : nil }
 

@@ -37,14 +37,13 @@ final class WritingServer: CommitBackend {
         self.writer = writer
         let rewrite = configuration.rewrite
         link = try PostgresLink(configuration, address, for: .writing) { connection in
+            try PostgresMigration.migrate(connection)
             try connection.prepare(
                 RunStatement.allCases.map { ($0.name, rewrite($0, $0.postgres)) }
                     + StoreStatement.allCases.map { ($0.rawValue, $0.sql) })
         }
         do {
-            let connection = try link.connected()
-            try PostgresMigration.migrate(connection)
-            try connection.script("DELETE FROM writers WHERE seen_at < now() - interval '7 days'")
+            try link.connected().script("DELETE FROM writers WHERE seen_at < now() - interval '7 days'")
         } catch {
             throw PostgresErrors.translate(error, link.name)
         }
