@@ -6,16 +6,6 @@
 -- one has locked the run's row before, so within a run later numbers are larger.
 CREATE SEQUENCE happenings;
 
--- No row was changed that should have been: the transaction, or the savepoint around the operation, is undone.
-CREATE FUNCTION require_change(changed bigint) RETURNS bigint LANGUAGE plpgsql AS $$
-BEGIN
-    IF changed <> 1 THEN
-        RAISE EXCEPTION 'a change does not fit what is recorded' USING ERRCODE = 'WF001';
-    END IF;
-    RETURN changed;
-END
-$$;
-
 -- Ids sort by their bytes, whatever the language of the database.
 CREATE TABLE runs (
     no                  bigint PRIMARY KEY,
@@ -41,6 +31,28 @@ CREATE TABLE runs (
     CHECK ((finished_at IS NOT NULL) = (status IN ('succeeded', 'failed', 'cancelled'))),
     CHECK (status <> 'succeeded' OR output IS NOT NULL)
 );
+
+-- No row was changed that should have been: the transaction, or the savepoint around the operation, is undone. WF002 says
+-- that the writer was taken over, WF003 that the run has ended, WF001 that the change does not fit what is recorded.
+CREATE FUNCTION require_change(changed bigint, run text, writer_epoch bigint) RETURNS bigint LANGUAGE plpgsql AS $$
+DECLARE
+    found_epoch bigint;
+    found_end bigint;
+BEGIN
+    IF changed = 1 THEN
+        RETURN changed;
+    END IF;
+    IF run IS NOT NULL THEN
+        SELECT epoch, finished_at INTO found_epoch, found_end FROM runs WHERE id = run;
+        IF found_epoch IS DISTINCT FROM writer_epoch THEN
+            RAISE EXCEPTION 'another epoch' USING ERRCODE = 'WF002';
+        ELSIF found_end IS NOT NULL THEN
+            RAISE EXCEPTION 'the run has ended' USING ERRCODE = 'WF003';
+        END IF;
+    END IF;
+    RAISE EXCEPTION 'a change does not fit what is recorded' USING ERRCODE = 'WF001';
+END
+$$;
 
 -- A dedup key is taken while its run lives and after it succeeded.
 CREATE UNIQUE INDEX runs_by_dedup_key ON runs (workflow, dedup_key)

@@ -21,11 +21,14 @@ struct PostgresError: Error, CustomStringConvertible {
     /// Two transactions were in each other's way, and this one was undone: again, it may get through.
     var isCollision: Bool { state == "40P01" || state == "40001" }
 
-    /// A statement that had to change a row changed none (`require_change`).
-    var isUnfitting: Bool { state == "WF001" }
+    /// Why a statement that had to change a row did not (`require_change`).
+    enum Refusal: String {
+        case unfitting = "WF001"
+        case takenOver = "WF002"
+        case ended = "WF003"
+    }
 
-    /// Whether it says only that a connection could not be made now.
-    var isAbsence: Bool { isLost }
+    var refusal: Refusal? { Refusal(rawValue: state) }
 }
 
 /// What PostgreSQL says, in words a person can act on.

@@ -10,8 +10,8 @@ struct PostgresOperation: CommitOperation {
     var isDurable = true
     /// Called inside the transaction, when everything is done and not yet committed.
     var during: (@Sendable () -> Void)? = nil
-    /// Why a statement that had to change a row did not.
-    var refusal: @Sendable (PostgresConnection) throws -> any Error = { _ in
+    /// What it means that a statement that had to change a row did not.
+    var refusal: @Sendable (PostgresError.Refusal) -> any Error = { _ in
         WorkflowError(.storeFailed, "a change does not fit what is recorded")
     }
     /// Whatever went wrong, once it did.

@@ -61,22 +61,16 @@ final class PostgresStore: WorkflowStore, PostgresReading {
                     if batch.isMade?.value == false { throw WorkflowError.takenOver(batch.run) }
                     return batch.queries(now: now)
                 },
-                during: batch.during, refusal: { try Self.refusal(of: batch, $0) },
+                during: batch.during, refusal: { Self.error($0, of: batch.run) },
                 completion: { completion($0.map { .failure($0) } ?? .success(())) }))
     }
 
-    /// Why no row was touched.
-    private static func refusal(of batch: WriteBatch, _ connection: PostgresConnection) throws -> WorkflowError {
-        let row = try connection.run(
-            "SELECT epoch, finished_at FROM runs WHERE id = $1", [batch.run.description]
-        ).first
-        guard let row, try row.needInteger("epoch") == Int64(batch.epoch) else { return .takenOver(batch.run) }
-        if try row.integer("finished_at") != nil {
-            return WorkflowError(
-                .takenOver, "run \(batch.run) has ended, so nothing about it can change any more")
+    private static func error(_ refusal: PostgresError.Refusal, of run: RunID) -> WorkflowError {
+        switch refusal {
+        case .takenOver: .takenOver(run)
+        case .ended: .hasEnded(run)
+        case .unfitting: .unfitting(run)
         }
-        return WorkflowError(
-            .storeFailed, "run \(batch.run): a change does not fit what is recorded; resume the run")
     }
 
     func flush() async throws {

@@ -31,13 +31,19 @@ extension RunStatement {
         case .event:
             """
             WITH \(Self.ours(finishedToo: true)), added AS (\(change))
-            SELECT require_change(count(*)) FROM ours
+            SELECT require_change(count(*), $1, $2::bigint) FROM ours
             """
         // Also for finished runs: a garbage collector closes what they left open.
         case .resourceState:
-            "WITH \(Self.ours(finishedToo: true)), changed AS (\(change) RETURNING 1) SELECT require_change(count(*)) FROM changed"
+            """
+            WITH \(Self.ours(finishedToo: true)), changed AS (\(change) RETURNING 1)
+            SELECT require_change(count(*), $1, $2::bigint) FROM changed
+            """
         default:
-            "WITH \(Self.ours()), changed AS (\(change) RETURNING 1) SELECT require_change(count(*)) FROM changed"
+            """
+            WITH \(Self.ours()), changed AS (\(change) RETURNING 1)
+            SELECT require_change(count(*), $1, $2::bigint) FROM changed
+            """
         }
     }
 

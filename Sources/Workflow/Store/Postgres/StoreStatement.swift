@@ -68,7 +68,7 @@ enum StoreStatement: String, CaseIterable {
             INSERT INTO events (seq, run_no, at, kind)
             SELECT nextval('happenings'), no, $10::bigint, 'run.started' FROM made)
         SELECT count(*) AS made, (SELECT count(*) FROM free) AS free,
-            CASE WHEN $6::text IS NULL THEN require_change(count(*)) END AS required
+            CASE WHEN $6::text IS NULL THEN require_change(count(*), NULL, NULL) END AS required
         FROM made
         """
 

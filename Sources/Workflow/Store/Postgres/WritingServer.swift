@@ -105,7 +105,7 @@ final class WritingServer: CommitBackend {
         }
         if lists.allSatisfy(\.isEmpty) {
             try lastCheck()
-            return []
+            return read(operations, lists.map { _ in [] })
         }
         let connection = try link.connected(lastCheck)
         do {
@@ -114,7 +114,7 @@ final class WritingServer: CommitBackend {
         } catch let failure as OperationFailure {
             guard operations.count == 1 else { return try oneByOne(operations, lastCheck) }
             operations[0].failed()
-            return [try cause(of: failure.cause, operations[0], connection)]
+            return [Self.cause(of: failure.cause, operations[0])]
         }
     }
 
@@ -202,10 +202,8 @@ final class WritingServer: CommitBackend {
         return errors
     }
 
-    private func cause(
-        of error: PostgresError, _ operation: PostgresOperation, _ connection: PostgresConnection
-    ) throws -> any Error {
-        error.isUnfitting ? try operation.refusal(connection) : error
+    private static func cause(of error: PostgresError, _ operation: PostgresOperation) -> any Error {
+        error.refusal.map(operation.refusal) ?? error
     }
 
     // MARK: - One by one
@@ -253,7 +251,7 @@ final class WritingServer: CommitBackend {
                 throw error
             }
             try connection.script("ROLLBACK TO operation; RELEASE operation")
-            return .failure(try cause(of: error, operation, connection))
+            return .failure(Self.cause(of: error, operation))
         }
         operation.during?()
         return .success(try results.dropFirst().dropLast().map { try $0.get() })
