@@ -124,7 +124,7 @@ final class TestPostgres: Sendable {
 
     /// The address of a schema; of what the server has by itself when `nil`.
     func address(schema: String? = nil) -> String {
-        let options = schema.map { "&options=-csearch_path%3D\($0)" } ?? ""
+        let options = schema.map { "&application_name=\($0)&options=-csearch_path%3D\($0)" } ?? ""
         return "postgresql:///postgres?host=\(directory)&user=postgres\(options)"
     }
 

@@ -50,7 +50,8 @@ struct TestStore: Sendable {
     let kind: StoreKind
     let files: TemporaryStore
     private let server: TestPostgres?
-    private let schema: String
+    /// On a server, what its tables are in.
+    let schema: String
 
     var directory: String { files.directory }
     /// The file of a SQLite database.
