@@ -60,7 +60,15 @@ let package = Package(
             name: "WorkflowMigrations", path: "migrations/workflow",
             resources: [.embedInCode("v0001_initial.sql")], swiftSettings: settings),
         .target(
-            name: "Workflow", dependencies: ["WorkflowMigrations", grdb, grdbSQLite, logging, metrics, tracing],
+            name: "WorkflowPostgresMigrations", path: "migrations/workflow-postgres",
+            resources: [.embedInCode("v0001_initial.sql")], swiftSettings: settings),
+        // Not a system library, which would be linked: nothing of PostgreSQL is needed where SQLite keeps the runs.
+        .target(name: "CPQ"),
+        .target(
+            name: "Workflow",
+            dependencies: [
+                "CPQ", "WorkflowMigrations", "WorkflowPostgresMigrations", grdb, grdbSQLite, logging, metrics, tracing,
+            ],
             swiftSettings: settings),
         .target(name: "CFaultVFS", linkerSettings: [.linkedLibrary("sqlite3")]),
         .target(name: "WorkflowTesting", dependencies: ["CFaultVFS", "Workflow", logging], swiftSettings: settings),

@@ -5,7 +5,7 @@ import Workflow
 import WorkflowTesting
 
 /// What a program can do wrong, and the error that says so.
-@Suite("Bad use")
+@Suite("Bad use", .everyStore)
 struct BadUseTests {
     /// What the call threw, which has to be one of the engine's own errors.
     private static func error(_ body: () async throws -> Void) async -> WorkflowError? {
@@ -253,7 +253,7 @@ struct BadUseTests {
         let id = RunID(time: Date(timeIntervalSince1970: 1))
         var configuration = testConfiguration()
         configuration.makeRunID = { _ in id }
-        try await TemporaryStore.use { store in
+        try await TestStore.use { store in
             let script = Script { input, run in
                 try await run.step("of \(input)") { _ in
                     if input == "first" { try await Task.sleep(for: .seconds(600)) }
@@ -310,7 +310,7 @@ struct BadUseTests {
 
     @Test("a store whose path is empty or a directory is refused, and nothing is made there")
     func paths() async throws {
-        try await TemporaryStore.use { store in
+        try await TestStore.use { store in
             for (path, word) in [("", "empty"), (store.directory, "is a directory")] {
                 let error = await Self.error {
                     _ = try await Engine(store: .sqlite(path: path), configuration: testConfiguration())

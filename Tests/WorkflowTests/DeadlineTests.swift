@@ -12,7 +12,7 @@ private struct LateTimers: EngineClock {
     func expire(at deadline: Date) async throws { try await Task.sleep(for: .seconds(600)) }
 }
 
-@Suite("Deadlines of runs and heartbeats of steps")
+@Suite("Deadlines of runs and heartbeats of steps", .everyStore)
 struct DeadlineTests {
     /// Holds a box in a step that ends when it is cancelled.
     private static func holding(_ world: World) -> Script<Int> {

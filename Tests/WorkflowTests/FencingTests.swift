@@ -1,25 +1,13 @@
 import Foundation
-import CoreMetrics
-import GRDB
 import Testing
 import WorkflowTesting
 
 @testable import Workflow
 
-@Suite("Fencing")
+@Suite("Fencing", .everyStore)
 struct FencingTests {
-    /// Everything that is in the tables of the engine.
-    private static func dump(_ store: SQLiteStore) async throws -> String {
-        try await store.reader.read { db in
-            try ["runs", "steps", "resources", "events"].map { table in
-                try Row.fetchAll(db, sql: "SELECT * FROM \(table) ORDER BY rowid").map(\.description)
-                    .joined(separator: "\n")
-            }.joined(separator: "\n\n")
-        }
-    }
-
     /// A change, and what has to be recorded before it can be made.
-    private static func changes(_ run: RunID) -> [(name: String, before: [RunWrite], change: RunWrite)] {
+    static func changes(_ run: RunID) -> [(name: String, before: [RunWrite], change: RunWrite)] {
         let attempt = StepAttempt(key: "s", scope: "", attempt: 1)
         let failure = Failure(kind: .error, type: "E", message: "m", step: "s", payload: nil)
         let intent = RunWrite.intent(
@@ -64,37 +52,30 @@ struct FencingTests {
     private static func defects(
         _ index: Int, _ rewrite: @escaping @Sendable (RunStatement, String) -> String = { $1 }
     ) async throws -> [String] {
-        try await TemporaryStore.use { files in
-            var configuration = files.configuration
-            configuration.rewrite = rewrite
-            let store = try await SQLiteStore.open(
-                configuration, clock: ManualClock(), metrics: StoreMetrics(NOOPMetricsHandler.instance))
-            defer { store.sever() }
+        try await TestStore.use { files in
+            let store = try await files.open { $0.rewrite = rewrite }
             let id = RunID(time: Date())
             let owner = RunOwner(description: "test", pid: 1, host: "here", since: Date())
-            let new = NewRun(
-                id: id, workflow: "w", version: 1, input: "1", inputHash: "", dedupKey: nil, labels: [:])
-            _ = try await withCheckedThrowingContinuation { continuation in
-                store.create(new, owner: owner, urgency: .now) { continuation.resume(with: $0) }
-            }
+            try await store.make(id)
             let (name, before, change) = changes(id)[index]
             if !before.isEmpty { try await store.commit(before, run: id, epoch: 1) }
             await store.relinquish(LockClaim(id: id, epoch: 1), isOver: false)
             guard case .claimed(let claimed) = try await store.claim(id, owner: owner, purpose: .execution),
                 claimed.claim.epoch == 2
             else { return ["the run could not be claimed"] }
-            let dump = try await dump(store)
+            let dump = try files.dump()
             var defects: [String] = []
             for stale in [1, 3] {
                 if await code({ try await store.commit([change], run: id, epoch: stale) }) != .takenOver {
                     defects.append("\(name) by epoch \(stale) was not refused")
                 }
-                if try await Self.dump(store) != dump { defects.append("\(name) by epoch \(stale) changed something") }
+                if try files.dump() != dump { defects.append("\(name) by epoch \(stale) changed something") }
             }
             if defects.isEmpty {
                 try await store.commit([change], run: id, epoch: 2)
-                if try await Self.dump(store) == dump { defects.append("\(name) by the right epoch changed nothing") }
+                if try files.dump() == dump { defects.append("\(name) by the right epoch changed nothing") }
             }
+            await store.close()
             return defects
         }
     }
@@ -107,12 +88,16 @@ struct FencingTests {
     @Test("without its guard any one statement lets a stale writer in, and the test above notices")
     func mutants() async throws {
         var noticed = 0
+        let isSQLite = StoreKind.current == .sqlite
+        let epochGuard = isSQLite ? RunStatement.epochGuard : RunStatement.postgresEpochGuard
+        let nothing = isSQLite ? "?2 = ?2" : "$2::bigint = $2::bigint"
         for mutant in RunStatement.allCases {
-            #expect(mutant.sql.contains(RunStatement.epochGuard), "\(mutant) has no guard")
+            let words = isSQLite ? mutant.sql : mutant.postgres
+            #expect(words.contains(epochGuard), "\(mutant) has no guard")
             var defects: [String] = []
-            for index in 0..<Self.changes(RunID(time: Date())).count {
-                defects += try await Self.defects(index) { statement, sql in
-                    statement == mutant ? sql.replacing(RunStatement.epochGuard, with: "?2 = ?2") : sql
+            for index in 0..<Self.changes(RunID(time: Date())).count where defects.isEmpty {
+                defects = try await Self.defects(index) { statement, sql in
+                    statement == mutant ? sql.replacing(epochGuard, with: nothing) : sql
                 }
             }
             #expect(!defects.isEmpty, "nothing noticed that \(mutant) lost its guard")
@@ -137,10 +122,7 @@ struct FencingTests {
                 }, input: "")
             try await until { world.count("one") > 0 }
             // As another machine would, for which the lock file of this one means nothing.
-            let queue = try DatabaseQueue(path: store.path)
-            try await queue.writeWithoutTransaction { db in
-                try db.execute(sql: "UPDATE runs SET epoch = epoch + 1")
-            }
+            try store.run("UPDATE runs SET epoch = epoch + 1")
             world.effect("taken")
             #expect(await code { _ = try await handle.result() } == .takenOver)
             #expect(world.count("two") == 0)
@@ -152,7 +134,7 @@ struct FencingTests {
     @Test("a checkpoint is never overwritten in its generation, and an attempt never by an earlier one")
     func checkpointsStay() async throws {
         try await withEngine { engine, _ in
-            let store = try #require(engine.core.store as? SQLiteStore)
+            let store = engine.core.store
             let id = RunID(time: Date())
             await withCheckedContinuation { continuation in
                 store.create(

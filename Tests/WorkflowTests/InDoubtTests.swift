@@ -3,13 +3,13 @@ import Testing
 import Workflow
 import WorkflowTesting
 
-@Suite("Steps in doubt")
+@Suite("Steps in doubt", .everyStore)
 struct InDoubtTests {
     /// Runs a workflow up to a crash right after the effect of its step `pay`, and hands over to a second engine.
     private static func afterCrash<Output: Codable & Sendable>(
         _ script: Script<Output>, _ body: (Engine, RunID) async throws -> Void
     ) async throws {
-        try await TemporaryStore.use { store in
+        try await TestStore.use { store in
             let probe = CrashProbe(
                 crashAt: CrashVisit(CrashPoint(subject: "step:pay", moment: "effect", edge: .after)))
             var configuration = testConfiguration()
@@ -153,7 +153,7 @@ struct InDoubtTests {
         var configuration = testConfiguration()
         configuration.crashLimit = 3
         let script = Script { _, run in try await run.step("poison") { _ in world.effect("poison") } }
-        try await TemporaryStore.use { store in
+        try await TestStore.use { store in
             for life in 1...4 {
                 let probe = CrashProbe(
                     crashAt: CrashVisit(CrashPoint(subject: "step:poison", moment: "effect", edge: .after)))

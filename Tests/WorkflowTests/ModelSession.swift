@@ -5,16 +5,16 @@ import WorkflowTesting
 
 /// Two stores on the same files and the oracle, in step.
 struct ModelSession {
-    private let path: String
+    private let store: TestStore
     private let clock: ManualClock
     private var sites: [ModelStore]
     private(set) var oracle: ModelOracle
 
-    init(_ path: String) async throws {
-        self.path = path
+    init(_ store: TestStore) async throws {
+        self.store = store
         clock = ManualClock()
         sites = []
-        for _ in 0...1 { sites.append(try await ModelStore.open(path, clock: clock)) }
+        for _ in 0...1 { sites.append(try await ModelStore.open(self.store, clock: clock)) }
         oracle = ModelOracle(now: Timestamp(clock.now()).milliseconds)
     }
 
@@ -34,7 +34,7 @@ struct ModelSession {
             let answer = await store.submit(batches) { await store.close() }
             let expected = ModelAnswer.many(batches.map { oracle.apply($0) })
             oracle.lose(site)
-            sites[site] = try await ModelStore.open(path, clock: clock)
+            sites[site] = try await ModelStore.open(self.store, clock: clock)
             if let difference = Self.difference(answer, expected) { return difference }
             return await inspect()
         case .advance(let milliseconds):
@@ -126,7 +126,7 @@ struct ModelSession {
         let store = sites[site]
         let answer = await store.submit(batches, inOrder: false) { store.sever() }
         store.sever()
-        sites[site] = try await ModelStore.open(path, clock: clock)
+        sites[site] = try await ModelStore.open(self.store, clock: clock)
         oracle.lose(site)
         guard case .many(let answers) = answer else { return "\(answer)" }
         let before = oracle

@@ -1,4 +1,3 @@
-import CoreMetrics
 import Foundation
 import Workflow
 
@@ -8,11 +7,9 @@ import Workflow
 struct ModelStore: Sendable {
     let store: any WorkflowStore
 
-    static func open(_ path: String, clock: any EngineClock) async throws -> ModelStore {
-        let configuration = StoreConfiguration.sqlite(path: path)
-        return ModelStore(
-            store: try await SQLiteStore.open(
-                configuration, clock: clock, metrics: StoreMetrics(MetricsSystem.factory)))
+    static func open(_ store: TestStore, clock: any EngineClock) async throws -> ModelStore {
+        // The time of leases is the database's; the model's stands still.
+        ModelStore(store: try await store.open(clock: clock) { $0.leaseTerm = .seconds(3600) })
     }
 
     func sever() { store.sever() }
@@ -51,8 +48,14 @@ struct ModelStore: Sendable {
     }
 
     func relinquish(_ id: RunID, epoch: Int, isOver: Bool) async -> ModelAnswer {
-        await store.relinquish(LockClaim(id: id, epoch: epoch), isOver: isOver)
-        return .done
+        guard let leases = store as? PostgresStore else {
+            await store.relinquish(LockClaim(id: id, epoch: epoch), isOver: isOver)
+            return .done
+        }
+        let epoch = leases.keeper.epoch(of: id) ?? epoch
+        await store.relinquish(LeaseClaim(id: id, epoch: epoch), isOver: isOver)
+        // The lease of a run that is over goes with the next commit.
+        return isOver ? await flush() : .done
     }
 
     /// Submits the batches in order.

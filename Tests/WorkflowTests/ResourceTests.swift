@@ -3,7 +3,7 @@ import Testing
 import Workflow
 import WorkflowTesting
 
-@Suite("Resources")
+@Suite("Resources", .everyStore)
 struct ResourceTests {
     private static func script(
         _ world: World, _ body: @escaping @Sendable (RunContext, Box) async throws -> String
@@ -146,7 +146,7 @@ struct ResourceTests {
     func duplicates() async throws {
         let world = World()
         let script = Self.script(world) { run, box in try await run.step("use") { _ in box.id } }
-        try await TemporaryStore.use { store in
+        try await TestStore.use { store in
             let probe = CrashProbe(
                 crashAt: CrashVisit(CrashPoint(subject: "resource:box:create", moment: "effect", edge: .after)))
             var configuration = testConfiguration()
@@ -244,7 +244,7 @@ struct ResourceTests {
                 return box.id
             }
         }
-        try await TemporaryStore.use { store in
+        try await TestStore.use { store in
             let probe = CrashProbe(
                 crashAt: CrashVisit(CrashPoint(subject: "resource:box:release", moment: "intent", edge: .after)))
             var configuration = testConfiguration()

@@ -5,7 +5,7 @@ import WorkflowTesting
 
 @testable import Workflow
 
-@Suite("Retries, timeouts and sleeps")
+@Suite("Retries, timeouts and sleeps", .everyStore)
 struct RetryTests {
     @Test("failures and the next due time are rows, and a resumed run goes on counting")
     func retriesAreRows() async throws {

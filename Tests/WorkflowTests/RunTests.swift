@@ -1,5 +1,4 @@
 import Foundation
-import GRDB
 import Testing
 import WorkflowTesting
 
@@ -30,18 +29,18 @@ enum Two: VersionNumber { static let number = 2 }
 typealias VersionOne = Versioned<One>
 typealias VersionTwo = Versioned<Two>
 
-@Suite("Runs")
+@Suite("Runs", .everyStore)
 struct RunTests {
     /// Starts a run, interrupts it in its step `long`, and hands over to a second engine.
     private static func interrupted<W: WorkflowDefinition>(
-        _ workflow: W, _ input: W.Input, _ world: World, _ body: (Engine, RunID) async throws -> Void
+        _ workflow: W, _ input: W.Input, _ world: World, _ body: (Engine, RunID, TestStore) async throws -> Void
     ) async throws {
         try await withEngine { first, store in
             let handle = try await first.start(workflow, input: input)
             try await until { world.count("long") > 0 }
             await first.interrupt()
             let second = try await Engine(store: store.configuration, configuration: testConfiguration())
-            try await body(second, handle.id)
+            try await body(second, handle.id, store)
             await second.shutdown()
         }
     }
@@ -49,7 +48,7 @@ struct RunTests {
     @Test("a run of another version is refused with both versions, and the right one resumes it")
     func versionMismatch() async throws {
         let world = World()
-        try await Self.interrupted(VersionOne(world: world), 5, world) { engine, id in
+        try await Self.interrupted(VersionOne(world: world), 5, world) { engine, id, _ in
             let error = await #expect(throws: WorkflowError.self) {
                 try await engine.resume(id, as: VersionTwo(world: world))
             }
@@ -64,7 +63,7 @@ struct RunTests {
     @Test("a run of another version can still be cancelled, and then releases its resource")
     func cancelOtherVersion() async throws {
         let world = World()
-        try await Self.interrupted(VersionOne(world: world), 5, world) { engine, id in
+        try await Self.interrupted(VersionOne(world: world), 5, world) { engine, id, _ in
             try await engine.cancel(id)
             let resumed = try await engine.resume(id, as: VersionTwo(world: world))
             #expect(await code { _ = try await resumed.result() } == .cancelled)
@@ -84,7 +83,7 @@ struct RunTests {
                 }
             }
         }
-        try await Self.interrupted(script, "", world) { engine, id in
+        try await Self.interrupted(script, "", world) { engine, id, _ in
             factor.effect("factor")
             let resumed = try await engine.resume(id, as: script)
             let error = await #expect(throws: WorkflowError.self) { try await resumed.result() }
@@ -99,9 +98,8 @@ struct RunTests {
     @Test("a stored input that was changed is refused")
     func changedInput() async throws {
         let world = World()
-        try await Self.interrupted(VersionOne(world: world), 5, world) { engine, id in
-            let store = try #require(engine.core.store as? SQLiteStore)
-            try await store.writer.perform { try $0.db.execute(sql: "UPDATE runs SET input = '6'") }
+        try await Self.interrupted(VersionOne(world: world), 5, world) { engine, id, store in
+            try store.run("UPDATE runs SET input = '6'")
             #expect(
                 await code { _ = try await engine.resume(id, as: VersionOne(world: world)) } == .inputMismatch)
         }
@@ -110,7 +108,7 @@ struct RunTests {
     @Test("a registered workflow is found by the run's name")
     func registry() async throws {
         let world = World()
-        try await Self.interrupted(VersionOne(world: world), 5, world) { engine, id in
+        try await Self.interrupted(VersionOne(world: world), 5, world) { engine, id, _ in
             #expect(await code { _ = try await engine.resume(id) } == .unknownWorkflow)
             try engine.register(VersionOne(world: world))
             try engine.register(VersionOne(world: world))
@@ -156,7 +154,7 @@ struct RunTests {
     func retention() async throws {
         let clock = ManualClock(sleeps: .pass)
         let world = World()
-        try await withEngine(testConfiguration(clock: clock)) { engine, _ in
+        try await withEngine(testConfiguration(clock: clock)) { engine, store in
             let script = Script { input, run in
                 try await run.emit("note", ["x": 1])
                 return try await run.withResource(BoxResource(world: world), named: "box") { run, _ in
@@ -179,14 +177,10 @@ struct RunTests {
             #expect(await code { try await engine.deleteRun(ids[1]) } == .notFinished(.succeeded))
             try await engine.deleteRun(ids[4])
             #expect(await code { try await engine.deleteRun(ids[4]) } == .unknownRun)
-            let store = try #require(engine.core.store as? SQLiteStore)
-            let orphans = try await store.reader.read { db in
-                try ["steps", "resources", "events"].map { table in
-                    try Int.fetchOne(
-                        db, sql: "SELECT count(*) FROM \(table) WHERE run_no NOT IN (SELECT no FROM runs)")
-                }
+            let orphans = try ["steps", "resources", "events"].map { table in
+                try store.run("SELECT count(*) AS n FROM \(table) WHERE run_no NOT IN (SELECT no FROM runs)")[0]["n"]
             }
-            #expect(orphans == [0, 0, 0])
+            #expect(orphans == ["0", "0", "0"])
         }
     }
 
@@ -232,7 +226,7 @@ struct RunTests {
                 return 1
             }
         }
-        try await Self.interrupted(script, "", world) { engine, id in
+        try await Self.interrupted(script, "", world) { engine, id, _ in
             #expect(try await engine.resume(id, as: script).result() == 1)
             let events = try await engine.events(of: id)
             #expect(events.filter { $0.kind == "tick" }.map(\.payload) == [#"{"same":true}"#, #"{"same":true}"#])

@@ -3,7 +3,7 @@ import Testing
 import Workflow
 import WorkflowTesting
 
-@Suite("Steps")
+@Suite("Steps", .everyStore)
 struct StepTests {
     @Test("a run answers with what its steps made, and the steps are recorded")
     func straightforward() async throws {

@@ -3,7 +3,7 @@ import Testing
 import Workflow
 import WorkflowTesting
 
-@Suite("Interruption and cancellation")
+@Suite("Interruption and cancellation", .everyStore)
 struct StoppingTests {
     private static func script(_ world: World) -> Script<String> {
         Script { _, run in

@@ -67,14 +67,14 @@ struct StoreReaderTests {
             #expect(try await handle.result() == 1)
             let gate = try FileLock.open(store.path + ".commit.lock")
             #expect(gate.lock(.exclusive, patience: .seconds(10)))
-            try await Self.withReader(store) { reader in
+            try await Self.withReader(store.files) { reader in
                 let (runs, steps) = (try await reader.runs(), try await reader.steps(of: handle.id))
                 #expect(runs.map(\.id) == [handle.id] && steps.map(\.name) == ["one"])
                 #expect(try await reader.checkIntegrity() == [])
             }
             gate.unlock()
             // The open reader keeps nobody from the lock.
-            try await Self.withReader(store) { reader in
+            try await Self.withReader(store.files) { reader in
                 _ = try await reader.runs()
                 #expect(gate.lock(.exclusive, patience: .seconds(10)))
                 gate.unlock()
@@ -99,7 +99,7 @@ struct StoreReaderTests {
                 }
             }
             await isInside.value()
-            try await Self.withReader(store) { reader in
+            try await Self.withReader(store.files) { reader in
                 #expect(try await reader.runs().map(\.status) == [.succeeded])
                 mayGoOn.signal()
                 try await write.value
@@ -123,7 +123,7 @@ struct StoreReaderTests {
             let isInside = Promise<Void>()
             let mayGoOn = DispatchSemaphore(value: 0)
             let counts = Task {
-                try await reader.store.reader.read { db in
+                try await #require(reader.store as? SQLiteStoreReading).reader.read { db in
                     let before = try Int.fetchOne(db, sql: "SELECT count(*) FROM runs")
                     isInside.fulfil(())
                     _ = mayGoOn.wait(timeout: .now() + 60)
@@ -183,7 +183,7 @@ struct StoreReaderTests {
                     }
                 }, input: "x", labels: ["a": "b"])
             #expect(try await handle.result() == 1)
-            try await Self.withReader(store) { reader in
+            try await Self.withReader(store.files) { reader in
                 #expect(try await reader.run(handle.id) == engine.run(handle.id))
                 #expect(try await reader.steps(of: handle.id) == engine.steps(of: handle.id))
                 #expect(try await reader.resources(of: handle.id) == engine.resources(of: handle.id))
@@ -334,11 +334,11 @@ struct StoreReaderTests {
         try await withEngine { engine, store in
             #expect(try await engine.start(Self.script, input: "").result() == 1)
             #expect(try await engine.checkIntegrity() == [])
-            try Self.tamper(store, "DELETE FROM runs")
+            try Self.tamper(store.files, "DELETE FROM runs")
             let problems = try await engine.checkIntegrity()
             #expect(
                 problems.contains("row 1 of steps belongs to a row of runs that is not there"), "\(problems)")
-            #expect(try await Self.problems(store) == problems)
+            #expect(try await Self.problems(store.files) == problems)
         }
     }
 }

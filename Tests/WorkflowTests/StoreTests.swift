@@ -159,7 +159,7 @@ struct StoreTests {
             #expect(gate.tryLock(.exclusive))
             let isTaken = Promise<Void>()
             writer.submit(
-                SQLiteWriter.Operation(urgency: .now) { _ in
+                SQLiteOperation(urgency: .now) { _ in
                 } completion: { _ in
                     isTaken.fulfil(())
                 })

@@ -135,9 +135,9 @@ func testConfiguration(clock: any EngineClock = ManualClock(sleeps: .pass)) -> E
 /// An engine on a store of its own, for the time of `body`.
 func withEngine<T>(
     _ configuration: EngineConfiguration = testConfiguration(),
-    _ body: (Engine, TemporaryStore) async throws -> T
+    _ body: (Engine, TestStore) async throws -> T
 ) async throws -> T {
-    try await TemporaryStore.use { store in
+    try await TestStore.use { store in
         let engine = try await Engine(store: store.configuration, configuration: configuration)
         let result: Result<T, any Error>
         do {

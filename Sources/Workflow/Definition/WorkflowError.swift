@@ -67,6 +67,9 @@ public struct WorkflowError: RetryClassifying, CustomStringConvertible {
         case storeFull
         /// Another process kept the store locked for longer than the busy timeout.
         case storeBusy
+        /// The server of the store could not be reached for longer than ``StoreConfiguration/reconnectTimeout``, or a lease
+        /// could not be renewed in time.
+        case storeUnavailable
         /// The store's file is damaged or no database.
         case storeCorrupt
         /// The store failed otherwise, for example with an I/O error.

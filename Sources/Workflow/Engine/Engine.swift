@@ -4,18 +4,18 @@ import Foundation
 /// Runs workflows and keeps them durable.
 ///
 /// One engine a process and store is enough; several are safe. Everything that is told to a caller has been committed
-/// with `synchronous = FULL` before.
+/// before, and synced to the disk of the store.
 public final class Engine: Sendable {
     let core: EngineCore
 
     /// Opens the store, makes it if it is missing, and brings its schema up to date.
     ///
     /// - Throws: ``WorkflowError`` with `storeNewerThanProgram`, `storeNotWritable`, `locksNotKept`, `storeFull`,
-    ///   `storeBusy`, `storeCorrupt` or `storeFailed`.
+    ///   `storeBusy`, `storeUnavailable`, `storeCorrupt` or `storeFailed`.
     public init(store: StoreConfiguration, configuration: EngineConfiguration = .init()) async throws {
         let metrics = MetricsSystem.factory
         core = EngineCore(
-            store: try await SQLiteStore.open(store, clock: configuration.clock, metrics: StoreMetrics(metrics)),
+            store: try await store.open(clock: configuration.clock, metrics: StoreMetrics(metrics)),
             configuration: configuration, metrics: RunMetrics(metrics))
     }
 

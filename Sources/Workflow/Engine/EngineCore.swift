@@ -111,7 +111,7 @@ final class EngineCore: Sendable {
         while true {
             do {
                 let interval = max(configuration.cancellationPollInterval, .milliseconds(10))
-                try await Task.sleep(for: interval, clock: .continuous)
+                try await store.awaitCancellationRequests(polling: interval)
                 let goesOn = state.withLock { state in
                     if state.executions.isEmpty || state.isSevered { state.isPolling = false }
                     return state.isPolling

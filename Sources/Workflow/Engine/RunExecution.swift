@@ -114,6 +114,7 @@ final class RunExecution: Sendable {
 
     func hold(_ claim: any RunClaim) {
         state.withLock { $0.claim = claim }
+        claim.whenLost { [weak self] reason in self?.stop(reason) }
     }
 
     /// Somebody wants the run cancelled: running bodies are, releases are not.

@@ -1,5 +1,3 @@
-import Glibc
-
 /// Reads a store that runs are executed on, and is never in their way.
 ///
 /// For programs that show runs: it opens a store that is there, with a connection that cannot write. It brings no schema
@@ -9,21 +7,22 @@ import Glibc
 /// What it answers was committed. While a process has the store open, SQLite keeps its log and the log's index beside
 /// it; where the last one died, the reader finds them and leaves them.
 public final class StoreReader: Sendable {
-    let store: SQLiteStoreReading
+    let store: any ReadOnlyStore
 
     /// Opens an existing store.
     ///
     /// - Parameters:
-    ///   - store: where it is. Only ``StoreConfiguration/busyTimeout`` matters besides.
+    ///   - store: where it is. Of the times only ``StoreConfiguration/busyTimeout``, and of a server
+    ///     ``StoreConfiguration/reconnectTimeout``, matter.
     ///   - clock: the clock by which ``plan(_:)`` finds a deadline passed.
-    /// - Throws: ``WorkflowError`` with `noStore`, `storeNeedsMigration`, `storeNewerThanProgram`, `storeNotWritable` if
-    ///   it cannot be opened, `storeBusy`, `storeCorrupt` or `storeFailed`.
+    /// - Throws: ``WorkflowError`` with `noStore`, `storeNeedsMigration`, `storeNewerThanProgram`, `storeNotWritable` or
+    ///   `storeUnavailable` if it cannot be opened, `storeBusy`, `storeCorrupt` or `storeFailed`.
     public init(store: StoreConfiguration, clock: any EngineClock = SystemClock()) async throws {
-        self.store = try await SQLiteStoreReading.open(store, clock: clock)
+        self.store = try await store.openForReading(clock: clock)
     }
 
     deinit {
-        store.reader.stop()
+        store.stop()
     }
 
     /// One run, or `nil` if there is none with this id.
@@ -82,7 +81,7 @@ public final class StoreReader: Sendable {
 
     /// Closes the connection after what was asked before. Safe to call twice; nothing can be read afterwards.
     public func close() async {
-        await store.reader.close()
+        await store.close()
     }
 
     /// Shows that the file system of the store keeps locks.
@@ -90,15 +89,6 @@ public final class StoreReader: Sendable {
     /// - Returns: `false` where nothing can be shown, because no engine has made the lock file yet.
     /// - Throws: ``WorkflowError/Code/locksNotKept``.
     package func checkLocks() async throws -> Bool {
-        let path = store.reader.path
-        return try await store.reader.perform {
-            do {
-                try LockProof.check(path + ".commit.lock", creating: false)
-                return true
-            } catch let error as SystemError {
-                if error.code == ENOENT { return false }
-                throw StoreErrors.translate(error, path: path)
-            }
-        }
+        try await store.checkLocks()
     }
 }

@@ -23,6 +23,16 @@ protocol StoreReading: Sendable {
     func checkIntegrity() async throws -> [String]
 }
 
+/// A store that was opened to be read.
+protocol ReadOnlyStore: StoreReading {
+    /// Takes no more reads.
+    func stop()
+    /// Stops, and returns when what was asked before is answered and everything is closed.
+    func close() async
+    /// ``StoreReader/checkLocks()``
+    func checkLocks() async throws -> Bool
+}
+
 /// A run with what is recorded about it.
 struct RunRecords: Sendable {
     let run: RunRecord

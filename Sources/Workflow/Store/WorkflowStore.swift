@@ -40,6 +40,10 @@ protocol WorkflowStore: StoreReading {
     /// The unfinished runs that somebody wants cancelled.
     func cancellationRequests() async throws -> [RunID]
 
+    /// Returns when it is time to look for cancellations again: after `interval`, or when a store that is told of them by
+    /// others was told of one.
+    func awaitCancellationRequests(polling interval: Duration) async throws
+
     /// Deletes a finished run without open resources.
     ///
     /// - Returns: whether there was one with this id.
@@ -60,6 +64,13 @@ protocol RunClaim: Sendable {
     var id: RunID { get }
     /// The fencing number that every write of this claim names.
     var epoch: Int { get }
+    /// Has `act` called once if the store finds that the run is not held any more: at once if it has.
+    func whenLost(_ act: @escaping @Sendable (WorkflowError) -> Void)
+}
+
+extension RunClaim {
+    /// The lock file of a living process is never lost.
+    func whenLost(_ act: @escaping @Sendable (WorkflowError) -> Void) {}
 }
 
 /// Why a run is claimed.
@@ -96,6 +107,10 @@ struct Claimed: Sendable {
 }
 
 extension WorkflowStore {
+    func awaitCancellationRequests(polling interval: Duration) async throws {
+        try await Task.sleep(for: interval, clock: .continuous)
+    }
+
     func claim(_ id: RunID, owner: RunOwner, purpose: ClaimPurpose) async throws -> ClaimResult {
         try await claim(id, owner: owner, purpose: purpose, during: nil)
     }

@@ -64,7 +64,7 @@ extension ErrorCode {
         case .inputMismatch, .storeCorrupt: .storeCorrupt
         case .deadlinePassed: .deadlinePassed
         case .inDoubt: .inDoubt
-        case .blocked, .resourceUnavailable: .unavailable
+        case .blocked, .resourceUnavailable, .storeUnavailable: .unavailable
         case .resourceLostTooOften: .sandboxLost
         case .locksNotKept: .locksNotKept
         case .storeNeedsMigration: .storeNeedsMigration

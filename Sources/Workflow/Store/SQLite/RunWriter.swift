@@ -73,9 +73,9 @@ struct RunWriter {
             db, sql: "SELECT epoch, finished_at IS NOT NULL FROM runs WHERE no = ?", arguments: [no])
         guard let row, row[0] == epoch else { return .takenOver(run) }
         if row[1] == true {
-            return WorkflowError(.takenOver, "run \(run) has ended, so nothing about it can change any more")
+            return .hasEnded(run)
         }
-        return WorkflowError(.storeFailed, "run \(run): a change does not fit what is recorded; resume the run")
+        return .unfitting(run)
     }
 
     private func bind(_ attempt: StepAttempt, to statement: PreparedStatement) {
@@ -196,5 +196,13 @@ extension WorkflowError {
     static func takenOver(_ run: RunID) -> WorkflowError {
         WorkflowError(
             .takenOver, "run \(run) was taken over by another process, so this one stops and changes nothing more")
+    }
+
+    static func hasEnded(_ run: RunID) -> WorkflowError {
+        WorkflowError(.takenOver, "run \(run) has ended, so nothing about it can change any more")
+    }
+
+    static func unfitting(_ run: RunID) -> WorkflowError {
+        WorkflowError(.storeFailed, "run \(run): a change does not fit what is recorded; resume the run")
     }
 }

@@ -88,7 +88,7 @@ extension SQLiteReading {
                     SELECT resources.*, runs.id AS run_id FROM resources JOIN runs ON runs.no = run_no
                     WHERE state IN (\(list)) ORDER BY resources.rowid
                     """
-            ).map { try ResourceRecord($0, of: runID($0["run_id"])) }
+            ).map { try ResourceRecord($0, of: runID($0.needText("run_id"))) }
         }
     }
 
@@ -100,7 +100,7 @@ extension SQLiteReading {
             return try Row.fetchAll(
                 db, sql: "SELECT * FROM history WHERE run_no = ? AND seq > ? ORDER BY seq LIMIT ?",
                 arguments: [number, seq, limit]
-            ).map { EventRecord($0, of: id) }
+            ).map { try EventRecord($0, of: id) }
         }
     }
 

@@ -14,7 +14,7 @@ extension SQLiteStore {
         let existing = Slot<RunRecord>()
         let isTaken = Slot<Bool>()
         writer.submit(
-            SQLiteWriter.Operation(urgency: urgency) { [self] session in
+            SQLiteOperation(urgency: urgency) { [self] session in
                 if let record = try find(run, session.db) {
                     existing.value = record
                     return

@@ -37,7 +37,7 @@ final class SQLiteStore: WorkflowStore, SQLiteReading {
 
     func submit(_ batch: WriteBatch, completion: @escaping @Sendable (Result<Void, any Error>) -> Void) {
         writer.submit(
-            SQLiteWriter.Operation(urgency: batch.urgency) { [self] session in
+            SQLiteOperation(urgency: batch.urgency) { [self] session in
                 if batch.isMade?.value == false { throw WorkflowError.takenOver(batch.run) }
                 let writer = RunWriter(
                     session: session, run: batch.run, no: try session.number(of: batch.run), epoch: batch.epoch,

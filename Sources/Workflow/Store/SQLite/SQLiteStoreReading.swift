@@ -1,7 +1,7 @@
 import Glibc
 
 /// A store of this machine that is only read.
-struct SQLiteStoreReading: SQLiteReading {
+struct SQLiteStoreReading: ReadOnlyStore, SQLiteReading {
     let clock: any EngineClock
     let reader: SQLiteReader
     let locks: RunLocks
@@ -20,6 +20,22 @@ struct SQLiteStoreReading: SQLiteReading {
             throw error
         }
         return SQLiteStoreReading(clock: clock, reader: reader, locks: RunLocks(directory: path + ".locks"))
+    }
+
+    func stop() { reader.stop() }
+    func close() async { await reader.close() }
+
+    func checkLocks() async throws -> Bool {
+        let path = reader.path
+        return try await reader.perform {
+            do {
+                try LockProof.check(path + ".commit.lock", creating: false)
+                return true
+            } catch let error as SystemError {
+                if error.code == ENOENT { return false }
+                throw StoreErrors.translate(error, path: path)
+            }
+        }
     }
 
     /// An engine that is just making the store first makes an empty file.

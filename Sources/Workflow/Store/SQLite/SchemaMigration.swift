@@ -38,14 +38,8 @@ enum SchemaMigration {
         let known = WorkflowMigrations.all
         guard try db.tableExists("workflow_migrations") else { return known }
         let applied = try String.fetchAll(db, sql: "SELECT identifier FROM workflow_migrations ORDER BY position")
-        guard applied.count <= known.count, zip(applied, known).allSatisfy({ $0 == $1.identifier }) else {
-            let newer = applied.first { identifier in !known.contains { $0.identifier == identifier } }
-            throw WorkflowError(
-                .storeNewerThanProgram,
-                "the store has the schema change '\(newer ?? "?")', which this program does not know: "
-                    + "it was written by a newer version; use that version")
-        }
-        return Array(known.dropFirst(applied.count))
+        let missing = try SchemaVersion.missing(applied: applied, known: known.map(\.identifier))
+        return Array(known.suffix(missing))
     }
 }
 

@@ -53,7 +53,7 @@ final class WriteSession {
     ///
     /// - Parameter lastCheck: called right before the commit; if it throws, everything is rolled back.
     /// - Throws: ``OperationFailure``, or what kept the transaction from beginning or from being committed.
-    func together(_ operations: [SQLiteWriter.Operation], lastCheck: () throws -> Void) throws {
+    func together(_ operations: [SQLiteOperation], lastCheck: () throws -> Void) throws {
         try inTransaction {
             for operation in operations {
                 do {
@@ -69,7 +69,7 @@ final class WriteSession {
     /// Runs each operation in a savepoint of one transaction.
     ///
     /// - Returns: the error of each operation that was rolled back alone.
-    func oneByOne(_ operations: [SQLiteWriter.Operation], lastCheck: () throws -> Void) throws -> [(any Error)?] {
+    func oneByOne(_ operations: [SQLiteOperation], lastCheck: () throws -> Void) throws -> [(any Error)?] {
         var errors: [(any Error)?] = []
         try inTransaction {
             for operation in operations {

@@ -7,7 +7,7 @@ import Glibc
 /// SQLite 3.7.0 to 3.51.2 can corrupt a database when a checkpoint overlaps the commit of another connection that
 /// resets the write-ahead log (https://sqlite.org/wal.html, "the WAL-reset bug"). So no connection checkpoints by
 /// itself; each commit holds a lock file shared, and a checkpoint happens only while it is held exclusively.
-final class WritingDatabase {
+final class WritingDatabase: CommitBackend {
     private let queue: DatabaseQueue
     private let session: WriteSession
     private let log: WriteAheadLog
@@ -55,7 +55,7 @@ final class WritingDatabase {
     /// - Parameter lastCheck: called right before the commit; if it throws, everything is rolled back.
     /// - Returns: the error of each operation that was rolled back alone; empty when there is none.
     func transaction(
-        _ operations: [SQLiteWriter.Operation], lastCheck: () throws -> Void
+        _ operations: [SQLiteOperation], lastCheck: () throws -> Void
     ) throws -> [(any Error)?] {
         let isLocked = metrics.lockWait { gate.lock(.shared, patience: configuration.busyTimeout) }
         guard isLocked else { throw StoreErrors.busy(configuration) }
@@ -74,8 +74,10 @@ final class WritingDatabase {
         }
     }
 
+    func translate(_ error: any Error) -> any Error { StoreErrors.translate(error, path: configuration.path) }
+
     /// Moves the log into the database once it has grown past its limit, if no other process commits just now.
-    func checkpointIfNeeded() {
+    func tidy() {
         guard log.isDue, gate.lock(.exclusive, patience: log.isOverdue ? .seconds(1) : .zero) else { return }
         defer { gate.unlock() }
         do {
@@ -88,7 +90,7 @@ final class WritingDatabase {
     }
 
     /// Closes the connection. SQLite checkpoints when the last connection of all processes closes.
-    func close() {
+    func close(isCutOff: Bool) {
         // Without the lock the close is still safe: SQLite checkpoints here only if it can lock out every other
         // connection. With it, no commit even has to wait.
         _ = gate.lock(.exclusive, patience: .milliseconds(100))

@@ -1,8 +1,15 @@
+/// Something to do in the next transaction.
+protocol CommitOperation: Sendable {
+    var urgency: WriteUrgency { get }
+    /// Called after the commit, in the order of submission, with the error if there was one.
+    var completion: @Sendable ((any Error)?) -> Void { get }
+}
+
 /// What waits for the next transaction, and when that is due. A value: the thread around it only does as it says.
-struct CommitQueue: Sendable {
+struct CommitQueue<Operation: CommitOperation>: Sendable {
     /// What goes into one transaction.
     struct Group: Sendable {
-        let operations: [SQLiteWriter.Operation]
+        let operations: [Operation]
         /// How many waited, these included.
         let queued: Int
         /// When the oldest of them came.
@@ -16,9 +23,9 @@ struct CommitQueue: Sendable {
     }
 
     /// How many operations one transaction takes at most.
-    static let groupLimit = 1024
+    static var groupLimit: Int { 1024 }
 
-    private var waiting: [SQLiteWriter.Operation] = []
+    private var waiting: [Operation] = []
     private var hurries = false
     /// When what does not hurry is committed without company.
     private var flushAt: ContinuousClock.Instant?
@@ -33,7 +40,7 @@ struct CommitQueue: Sendable {
 
     /// - Returns: whether the thread has to be woken.
     mutating func append(
-        _ operation: SQLiteWriter.Operation, at now: ContinuousClock.Instant, flushDelay: Duration
+        _ operation: Operation, at now: ContinuousClock.Instant, flushDelay: Duration
     ) -> Bool {
         waiting.append(operation)
         if waitingSince == nil { waitingSince = now }
@@ -67,7 +74,7 @@ struct CommitQueue: Sendable {
         lingersUntil = instant
     }
 
-    mutating func removeAll() -> [SQLiteWriter.Operation] {
+    mutating func removeAll() -> [Operation] {
         defer { self = CommitQueue() }
         return waiting
     }
@@ -80,7 +87,7 @@ struct CommitQueue: Sendable {
     private mutating func group(at now: ContinuousClock.Instant) -> Group {
         let queued = waiting.count
         let since = waitingSince ?? now
-        let operations: [SQLiteWriter.Operation]
+        let operations: [Operation]
         if queued <= Self.groupLimit {
             operations = waiting
             waiting = []

@@ -1,0 +1,71 @@
+/// What a server or the connection to it said.
+struct PostgresError: Error, CustomStringConvertible {
+    /// SQLSTATE; empty where the library speaks, or nobody.
+    let state: String
+    let message: String
+    /// Whether nothing more can be asked on the connection.
+    let isLost: Bool
+
+    var description: String { state.isEmpty ? message : "\(message) (SQLSTATE \(state))" }
+
+    static func lost(_ message: String) -> PostgresError {
+        PostgresError(state: "", message: message, isLost: true)
+    }
+
+    /// https://www.postgresql.org/docs/current/errcodes-appendix.html. A server that goes down, one that is no longer the
+    /// primary one (25006), and one that ended an idle transaction (25P03) answer nothing more that helps.
+    static func isEnd(_ state: String) -> Bool {
+        state.hasPrefix("08") || ["57P01", "57P02", "57P03", "57P05", "25006", "25P03"].contains(state)
+    }
+
+    /// Two transactions were in each other's way, and this one was undone: again, it may get through.
+    var isCollision: Bool { state == "40P01" || state == "40001" }
+
+    /// Why a statement that had to change a row did not (`require_change`).
+    enum Refusal: String {
+        case unfitting = "WF001"
+        case takenOver = "WF002"
+        case ended = "WF003"
+    }
+
+    var refusal: Refusal? { Refusal(rawValue: state) }
+}
+
+/// What PostgreSQL says, in words a person can act on.
+enum PostgresErrors {
+    static func translate(_ error: any Error, _ name: String) -> any Error {
+        guard let error = error as? PostgresError else { return error }
+        if error.isLost { return unavailable(name, error) }
+        switch error.state {
+        case "55P03":
+            return WorkflowError(
+                .storeBusy, "another transaction kept rows of the \(name) locked for too long: try again", cause: error)
+        case "40P01", "40001":
+            return WorkflowError(
+                .storeBusy, "other transactions were in the way in the \(name) again and again: try again", cause: error
+            )
+        case let state where state.hasPrefix("53"):
+            return WorkflowError(
+                .storeFull,
+                "the \(name) has no room or no means for more: make some and resume; nothing committed is lost",
+                cause: error)
+        case "42501":
+            return WorkflowError(
+                .storeNotWritable, "the role may not do this in the \(name): grant it the schema and its tables",
+                cause: error)
+        case "XX001", "XX002":
+            return WorkflowError(.storeCorrupt, "the \(name) is damaged: restore a copy", cause: error)
+        default:
+            return WorkflowError(
+                .storeFailed, "the \(name) failed: look at the server's log and resume; nothing committed is lost",
+                cause: error)
+        }
+    }
+
+    static func unavailable(_ name: String, _ cause: PostgresError) -> WorkflowError {
+        WorkflowError(
+            .storeUnavailable,
+            "the \(name) cannot be reached: see that the server runs, then resume; nothing committed is lost",
+            cause: cause)
+    }
+}

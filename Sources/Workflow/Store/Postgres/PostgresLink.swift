@@ -1,0 +1,178 @@
+import Foundation
+import Glibc
+
+/// One connection of a store, made again when it was lost. Belongs to one thread, which may wait here.
+///
+/// While the server cannot be reached it tries again and again, ever more seldom, until ``StoreConfiguration/reconnectTimeout``
+/// has passed since the loss. After that each call tries once.
+final class PostgresLink {
+    /// What a connection is for.
+    enum Purpose {
+        case writing
+        case reading
+        case leases
+    }
+
+    let address: PostgresAddress
+    /// What a person knows the database by.
+    let name: String
+    private let configuration: StoreConfiguration
+    private let purpose: Purpose
+    /// Makes a new connection ready.
+    private let prepare: (PostgresConnection) throws -> Void
+    private var connection: PostgresConnection?
+    /// The server's process behind the connection, in its own words.
+    private var process: (id: String, since: String)?
+    private var lostAt: ContinuousClock.Instant?
+    /// Whether there ever was a connection: an address that never worked is not waited for.
+    private var hasWorked = false
+
+    init(
+        _ configuration: StoreConfiguration, _ address: PostgresAddress, for purpose: Purpose,
+        _ prepare: @escaping (PostgresConnection) throws -> Void = { _ in }
+    ) throws {
+        self.configuration = configuration
+        self.address = address
+        self.purpose = purpose
+        self.prepare = prepare
+        name = try address.name()
+    }
+
+    /// How long one answer may take: longer than a statement may wait for a lock.
+    static func patience(_ configuration: StoreConfiguration) -> Duration {
+        lockWait(configuration) + .seconds(20)
+    }
+
+    /// How long a statement waits for a lock.
+    private static func lockWait(_ configuration: StoreConfiguration) -> Duration {
+        min(max(configuration.busyTimeout, .milliseconds(1)), .seconds(600))
+    }
+
+    /// The connection, made if there is none.
+    ///
+    /// - Parameter check: called before each try; what it throws ends the trying.
+    func connected(_ check: () throws -> Void = {}) throws -> PostgresConnection {
+        if let connection { return connection }
+        var pause: Duration = .milliseconds(50)
+        while true {
+            try check()
+            do {
+                let new = try connectedAtOnce()
+                hasWorked = true
+                return new
+            } catch let error as PostgresError where error.isLost {
+                guard hasWorked, let lostAt, lostAt.duration(to: .now) < configuration.reconnectTimeout else {
+                    throw PostgresErrors.unavailable(name, error)
+                }
+                sleep(pause * .random(in: 0.5...1), check)
+                pause = min(pause * 2, .seconds(2))
+            }
+        }
+    }
+
+    /// The connection; where there is none, one try to make it.
+    func connectedAtOnce() throws -> PostgresConnection {
+        if let connection { return connection }
+        let new = try make()
+        connection = new
+        return new
+    }
+
+    /// The connection is gone, or cannot be trusted any more.
+    func drop() {
+        lostAt = lostAt ?? .now
+        connection = nil
+    }
+
+    /// Something came through: the next loss is another one.
+    func worked() { lostAt = nil }
+
+    func close() { connection = nil }
+
+    /// The connection, if there is one.
+    var current: PostgresConnection? { connection }
+
+    private func sleep(_ duration: Duration, _ check: () throws -> Void) {
+        // A quarter of a second at a time: whoever wants the thread to end need not wait.
+        var left = duration.wholeMilliseconds
+        while left > 0 {
+            let slice = min(left, 250)
+            usleep(UInt32(slice) * 1000)
+            left -= slice
+            do { try check() } catch { return }
+        }
+    }
+
+    private func make() throws -> PostgresConnection {
+        let new = try PostgresConnection(
+            address, patience: Self.patience(configuration), attributes: purpose == .reading ? "any" : "read-write")
+        try new.script(settings)
+        try verify(new)
+        if let process {
+            // It may not have noticed yet that nobody is there any more, and keep rows locked. To end it is a courtesy:
+            // where that is not allowed, its locks are waited for.
+            _ = try new.pipeline([
+                PostgresQuery(
+                    """
+                    SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+                    WHERE pid = $1::integer AND backend_start = $2::timestamptz AND usename = current_user
+                    """, [process.id, process.since])
+            ])
+        }
+        let answer = try new.run("SELECT pid, backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid()")
+        if let row = answer.first, let id = try row.text("pid"), let since = try row.text("backend_start") {
+            process = (id, since)
+        }
+        try prepare(new)
+        return new
+    }
+
+    /// What holds for the session whatever the server's own settings are.
+    private var settings: String {
+        let wait = Self.lockWait(configuration).wholeMilliseconds
+        var settings = """
+            SET lock_timeout = \(wait);
+            SET idle_in_transaction_session_timeout = \(wait + 1000);
+            SET statement_timeout = \(Self.patience(configuration).wholeMilliseconds);
+            SET default_transaction_isolation = 'read committed';
+            SET jit = off;
+            SET tcp_keepalives_idle = 10;
+            SET tcp_keepalives_interval = 5;
+            SET tcp_keepalives_count = 3;
+            """
+        switch purpose {
+        case .reading: settings += "SET default_transaction_read_only = on;"
+        // What is lost of a renewal lets the lease end earlier, which the epoch makes harmless.
+        case .leases: settings += "SET synchronous_commit = off;"
+        case .writing: break
+        }
+        return settings
+    }
+
+    /// Reads back what the store hangs on.
+    private func verify(_ connection: PostgresConnection) throws {
+        let answer = try connection.run(
+            """
+            SELECT current_setting('server_encoding') AS encoding, current_setting('fsync') AS fsync,
+                current_setting('synchronous_commit') AS durability, current_schema() AS schema
+            """)
+        guard let row = answer.first else { throw PostgresError.lost("the server does not know its settings") }
+        guard try row.text("encoding") == "UTF8" else {
+            throw WorkflowError(
+                .storeNotWritable, "the \(name) is not in UTF-8: make one with ENCODING 'UTF8' TEMPLATE template0")
+        }
+        guard try row.text("schema") != nil else {
+            throw WorkflowError(
+                .storeNotWritable,
+                "no schema of the search path is there in the \(name): create it, or correct search_path in the address"
+            )
+        }
+        guard purpose == .writing else { return }
+        guard try row.text("fsync") == "on" else {
+            throw WorkflowError(
+                .storeNotWritable,
+                "the server of the \(name) runs with fsync = off, so commits would not be safe: turn it on")
+        }
+        if try row.text("durability") == "off" { try connection.script("SET synchronous_commit = on") }
+    }
+}

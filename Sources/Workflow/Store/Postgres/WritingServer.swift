@@ -1,0 +1,311 @@
+import Foundation
+import Glibc
+
+/// The connection that writes, and the way a group of operations is committed over it.
+///
+/// All statements of all operations travel at once, between a BEGIN and a COMMIT: one round trip. Hardly ever does one of
+/// them fail; then nothing is done, and all are done again one by one, each in a savepoint, to find out which.
+///
+/// Where the connection is lost in the middle, the transaction itself tells afterwards whether it was committed: it leaves
+/// its number in the table `writers`. (The server's own number of it would have to be known before, at the price of another
+/// round trip for each commit.)
+final class WritingServer: CommitBackend {
+    typealias Operation = PostgresOperation
+
+    /// How often a group is begun again because other transactions were in the way.
+    private static let collisionLimit = 10
+    /// How often one is begun again on a new connection.
+    private static let lossLimit = 20
+
+    /// One of several operations failed, and with it the transaction.
+    private struct OperationFailure: Error {
+        let index: Int
+        let cause: PostgresError
+    }
+
+    private let link: PostgresLink
+    private let metrics: StoreMetrics
+    /// Who writes, in `writers` and `leases`.
+    private let writer: String
+    /// The number of the last transaction that was begun.
+    private var number = 0
+    /// The transaction whose fate is not known: its COMMIT may have been sent, and no answer came.
+    private var doubtful: Int?
+
+    init(_ configuration: StoreConfiguration, _ address: PostgresAddress, writer: String, _ metrics: StoreMetrics)
+        throws
+    {
+        self.metrics = metrics
+        self.writer = writer
+        let rewrite = configuration.rewrite
+        link = try PostgresLink(configuration, address, for: .writing) { connection in
+            try PostgresMigration.migrate(connection)
+            try connection.prepare(
+                RunStatement.allCases.map { ($0.name, rewrite($0, $0.postgres)) }
+                    + StoreStatement.allCases.map { ($0.rawValue, $0.sql) })
+        }
+        do {
+            try link.connected().script("DELETE FROM writers WHERE seen_at < now() - interval '7 days'")
+        } catch {
+            throw PostgresErrors.translate(error, link.name)
+        }
+    }
+
+    func translate(_ error: any Error) -> any Error { PostgresErrors.translate(error, link.name) }
+
+    func tidy() {}
+
+    /// Lets every claim go, also when the store was cut off: as the kernel does with the locks of a process that died.
+    func close(isCutOff: Bool) {
+        if let connection = link.current {
+            do {
+                _ = try connection.pipeline([
+                    PostgresQuery("DELETE FROM leases WHERE owner = $1::uuid", [writer]),
+                    PostgresQuery("DELETE FROM writers WHERE id = $1::uuid", [writer]),
+                ])
+            } catch {
+                // The leases end by themselves.
+            }
+        }
+        link.close()
+    }
+
+    func transaction(
+        _ operations: [PostgresOperation], lastCheck: () throws -> Void
+    ) throws -> [(any Error)?] {
+        try metrics.transaction {
+            doubtful = nil
+            var collisions = 0
+            var losses = 0
+            while true {
+                do {
+                    let errors = try settled(operations, lastCheck) ?? attempt(operations, lastCheck)
+                    link.worked()
+                    return errors
+                } catch let error as PostgresError where error.isLost && losses < Self.lossLimit {
+                    losses += 1
+                    link.drop()
+                } catch let error as PostgresError where error.isCollision && collisions < Self.collisionLimit {
+                    collisions += 1
+                    usleep(UInt32.random(in: 500...20_000))
+                }
+            }
+        }
+    }
+
+    // MARK: - Together
+
+    private func attempt(
+        _ operations: [PostgresOperation], _ lastCheck: () throws -> Void
+    ) throws -> [(any Error)?] {
+        doubtful = nil
+        let lists: [[PostgresQuery]]
+        do {
+            lists = try operations.map(Self.queries)
+        } catch {
+            return try oneByOne(operations, lastCheck)
+        }
+        if lists.allSatisfy(\.isEmpty) {
+            try lastCheck()
+            return read(operations, lists.map { _ in [] })
+        }
+        let connection = try link.connected(lastCheck)
+        do {
+            let answers = try together(operations, lists, connection, lastCheck)
+            return read(operations, answers)
+        } catch let failure as OperationFailure {
+            guard operations.count == 1 else { return try oneByOne(operations, lastCheck) }
+            operations[0].failed()
+            return [Self.cause(of: failure.cause, operations[0])]
+        }
+    }
+
+    /// What an operation consists of, if the server can take it: what it cannot take must not spoil the pipeline.
+    private static func queries(of operation: PostgresOperation) throws -> [PostgresQuery] {
+        let queries = try operation.queries()
+        for query in queries { try query.check() }
+        return queries
+    }
+
+    /// Runs all in one transaction, or none.
+    ///
+    /// - Returns: what each answered.
+    private func together(
+        _ operations: [PostgresOperation], _ lists: [[PostgresQuery]], _ connection: PostgresConnection,
+        _ lastCheck: () throws -> Void
+    ) throws -> [[PostgresResult]] {
+        // Whoever looks into the middle of a transaction pays for it with a second round trip.
+        let isWatched = operations.contains { $0.during != nil }
+        var queries = beginning(isDurable: operations.contains(where: \.isDurable))
+        let head = queries.count
+        queries += lists.joined()
+        if !isWatched {
+            try lastCheck()
+            queries.append(PostgresQuery(prepared: StoreStatement.commit.rawValue))
+            doubtful = number
+        }
+        let results = try connection.pipeline(queries)
+        if let index = results.firstIndex(where: \.isFailure), case .failure(let error) = results[index] {
+            doubtful = nil
+            try connection.script("ROLLBACK")
+            guard index >= head, !error.isCollision, let culprit = Self.owner(of: index - head, lists) else {
+                throw error
+            }
+            throw OperationFailure(index: culprit, cause: error)
+        }
+        if isWatched {
+            for operation in operations { operation.during?() }
+            try commit(connection, lastCheck)
+        }
+        doubtful = nil
+        var rest = try results.dropFirst(head).map { try $0.get() }[...]
+        return lists.map { list in
+            defer { rest = rest.dropFirst(list.count) }
+            return Array(rest.prefix(list.count))
+        }
+    }
+
+    /// Which operation a statement belongs to; `nil` for the COMMIT.
+    private static func owner(of position: Int, _ lists: [[PostgresQuery]]) -> Int? {
+        var left = position
+        for (index, list) in lists.enumerated() {
+            if left < list.count { return index }
+            left -= list.count
+        }
+        return nil
+    }
+
+    private func beginning(isDurable: Bool) -> [PostgresQuery] {
+        number += 1
+        var queries = [PostgresQuery(prepared: StoreStatement.begin.rawValue)]
+        if !isDurable { queries.append(PostgresQuery(prepared: StoreStatement.unsynced.rawValue)) }
+        queries.append(PostgresQuery(prepared: StoreStatement.mark.rawValue, [writer, "\(number)"]))
+        return queries
+    }
+
+    private func commit(_ connection: PostgresConnection, _ lastCheck: () throws -> Void) throws {
+        do {
+            try lastCheck()
+        } catch {
+            try connection.script("ROLLBACK")
+            throw error
+        }
+        doubtful = number
+        do {
+            try connection.run(PostgresQuery(prepared: StoreStatement.commit.rawValue))
+        } catch let error as PostgresError where !error.isLost {
+            doubtful = nil
+            throw error
+        }
+        doubtful = nil
+    }
+
+    private func read(_ operations: [PostgresOperation], _ answers: [[PostgresResult]]) -> [(any Error)?] {
+        var errors: [(any Error)?] = []
+        for (operation, results) in zip(operations, answers) {
+            do {
+                try operation.read(results)
+                errors.append(nil)
+            } catch {
+                errors.append(error)
+            }
+        }
+        return errors
+    }
+
+    private static func cause(of error: PostgresError, _ operation: PostgresOperation) -> any Error {
+        error.refusal.map(operation.refusal) ?? error
+    }
+
+    // MARK: - One by one
+
+    /// Runs each operation in a savepoint of one transaction.
+    ///
+    /// - Returns: the error of each operation that was rolled back alone.
+    private func oneByOne(
+        _ operations: [PostgresOperation], _ lastCheck: () throws -> Void
+    ) throws -> [(any Error)?] {
+        let connection = try link.connected(lastCheck)
+        if case .failure(let error)? = try connection.pipeline(beginning(isDurable: true)).first(where: \.isFailure) {
+            try connection.script("ROLLBACK")
+            throw error
+        }
+        var outcomes: [Result<[PostgresResult], any Error>] = []
+        for operation in operations {
+            let outcome = try inSavepoint(operation, connection)
+            if case .failure = outcome { operation.failed() }
+            outcomes.append(outcome)
+        }
+        try commit(connection, lastCheck)
+        return zip(operations, outcomes).map { operation, outcome in
+            do {
+                try operation.read(try outcome.get())
+                return nil
+            } catch {
+                return error
+            }
+        }
+    }
+
+    private func inSavepoint(
+        _ operation: PostgresOperation, _ connection: PostgresConnection
+    ) throws -> Result<[PostgresResult], any Error> {
+        let queries: [PostgresQuery]
+        do {
+            queries = try Self.queries(of: operation)
+        } catch {
+            return .failure(error)
+        }
+        let results = try connection.pipeline(
+            [PostgresQuery(prepared: StoreStatement.savepoint.rawValue)] + queries
+                + [PostgresQuery(prepared: StoreStatement.release.rawValue)])
+        if case .failure(let error)? = results.first(where: \.isFailure) {
+            guard !error.isCollision else {
+                try connection.script("ROLLBACK")
+                throw error
+            }
+            try connection.script("ROLLBACK TO operation; RELEASE operation")
+            return .failure(Self.cause(of: error, operation))
+        }
+        operation.during?()
+        return .success(try results.dropFirst().dropLast().map { try $0.get() })
+    }
+
+    // MARK: - Doubt
+
+    /// Finds out whether the transaction was committed whose answer was lost.
+    ///
+    /// - Returns: the errors of the operations if it was; `nil` if there is none, or it was not committed and will not be.
+    private func settled(
+        _ operations: [PostgresOperation], _ lastCheck: () throws -> Void
+    ) throws -> [(any Error)?]? {
+        guard let doubtful else { return nil }
+        let connection = try link.connected(lastCheck)
+        // This waits for a transaction that still has the row, also for one that inserts it.
+        let row = try connection.run(
+            """
+            INSERT INTO writers (id, commits, seen_at) VALUES ($1::uuid, 0, now())
+            ON CONFLICT (id) DO UPDATE SET seen_at = now() RETURNING commits
+            """, [writer]
+        ).first
+        guard try row?.needInteger("commits") == Int64(doubtful) else { return nil }
+        return try operations.map { operation in
+            guard !operation.recovery.isEmpty else { return nil }
+            do {
+                try operation.read(try connection.pipeline(operation.recovery).map { try $0.get() })
+                return nil
+            } catch let error as PostgresError where error.isLost {
+                throw error
+            } catch {
+                return error
+            }
+        }
+    }
+}
+
+extension Result {
+    fileprivate var isFailure: Bool {
+        if case .failure = self { return true }
+        return false
+    }
+}

@@ -1,0 +1,208 @@
+import Foundation
+import Glibc
+import Synchronization
+import Testing
+
+@testable import Workflow
+
+/// A PostgreSQL server of the distribution's, on a socket in a directory of its own.
+///
+/// It ends with this process, by whatever means that ends: a shell beside it waits for the end of a pipe.
+final class TestPostgres: Sendable {
+    private struct State {
+        var shell: pid_t = 0
+        var lifeline: Int32 = -1
+    }
+
+    let directory: String
+    private let state = Mutex(State())
+
+    /// The one that most tests share, started when the first asks.
+    static let shared = Task { () throws -> TestPostgres in
+        let server = try TestPostgres()
+        try await server.start()
+        return server
+    }
+
+    /// Makes the files of a server.
+    init() throws {
+        directory = FileManager.default.temporaryDirectory.appending(path: "pg-\(UUID().uuidString.prefix(8))").path
+        try FileManager.default.createDirectory(
+            atPath: directory, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o700])
+        if geteuid() == 0 {
+            let account = try #require(getpwnam("postgres") ?? getpwnam("nobody"), "no account to run the server as")
+            try #require(chown(directory, account.pointee.pw_uid, account.pointee.pw_gid) == 0)
+        }
+        try Self.run(
+            Self.unprivileged + [
+                try Self.binaries() + "/initdb", "-D", data, "-U", "postgres", "--auth=trust", "-E", "UTF8",
+                "--locale=C",
+                "-N",
+            ])
+    }
+
+    private var data: String { directory + "/data" }
+
+    /// The newest version that is installed.
+    static func binaries() throws -> String {
+        let root = "/usr/lib/postgresql"
+        let versions = (try? FileManager.default.contentsOfDirectory(atPath: root)) ?? []
+        let newest = versions.compactMap { Int($0) }.max()
+        return try #require(
+            newest.map { "\(root)/\($0)/bin" },
+            "there is no PostgreSQL server: scripts/setup test installs one (or SNAPWF_TEST_STORES=sqlite)")
+    }
+
+    /// A server refuses to be root.
+    private static var unprivileged: [String] {
+        guard geteuid() == 0 else { return [] }
+        let account = getpwnam("postgres") != nil ? "postgres" : "nobody"
+        return ["setpriv", "--reuid", account, "--regid", account, "--clear-groups"]
+    }
+
+    /// Starts it, and returns when it answers.
+    func start() async throws {
+        var ends: [Int32] = [0, 0]
+        try #require(pipe(&ends) == 0)
+        // The children of tests must not keep the server alive.
+        _ = fcntl(ends[1], F_SETFD, FD_CLOEXEC)
+        let script = """
+            "$@" >'\(directory)/log' 2>&1 3<&- & server=$!
+            cat <&3 >/dev/null
+            kill -QUIT $server 2>/dev/null; wait $server
+            [ -e '\(directory)/keep' ] || rm -rf '\(directory)'
+            """
+        let postgres = [
+            try Self.binaries() + "/postgres", "-D", data, "-k", directory, "-c", "listen_addresses=", "-c",
+            "max_connections=200", "-c", "fsync=on", "-c", "shared_buffers=64MB",
+        ]
+        let shell = try Self.spawn(["sh", "-c", script, "sh"] + Self.unprivileged + postgres, lifeline: ends[0])
+        close(ends[0])
+        state.withLock { $0 = State(shell: shell, lifeline: ends[1]) }
+        try await until {
+            do {
+                _ = try run("SELECT 1")
+                return true
+            } catch {
+                return false
+            }
+        }
+    }
+
+    /// The server's first process.
+    var postmaster: pid_t {
+        let text = (try? String(contentsOfFile: data + "/postmaster.pid", encoding: .utf8)) ?? ""
+        return text.split(separator: "\n").first.flatMap { pid_t($0) } ?? 0
+    }
+
+    /// Kills every process of the server, as a loss of power would; its files stay.
+    func kill() async throws {
+        try Data().write(to: URL(fileURLWithPath: directory + "/keep"))
+        let pid = postmaster
+        try #require(pid > 1)
+        let children = Self.children(of: pid)
+        for child in [pid] + children { _ = Glibc.kill(child, SIGKILL) }
+        try await until { ([pid] + children).allSatisfy { !Self.isAlive($0) } }
+        endShell()
+        try? FileManager.default.removeItem(atPath: directory + "/keep")
+        try? FileManager.default.removeItem(atPath: data + "/postmaster.pid")
+    }
+
+    /// Stops it and removes its files.
+    func stop() { endShell() }
+
+    private func endShell() {
+        let old = state.withLock { state in
+            defer { state = State() }
+            return state
+        }
+        if old.lifeline >= 0 { close(old.lifeline) }
+        var status: Int32 = 0
+        if old.shell > 0 { _ = waitpid(old.shell, &status, 0) }
+    }
+
+    // MARK: - Use
+
+    /// The address of a schema; of what the server has by itself when `nil`.
+    func address(schema: String? = nil) -> String {
+        let options = schema.map { "&application_name=\($0)&options=-csearch_path%3D\($0)" } ?? ""
+        return "postgresql:///postgres?host=\(directory)&user=postgres\(options)"
+    }
+
+    /// Runs one statement by itself, as no program of ours.
+    @discardableResult
+    func run(_ sql: String, schema: String? = nil) throws -> [[String: String]] {
+        try Self.run(sql, address(schema: schema))
+    }
+
+    @discardableResult
+    static func run(_ sql: String, _ address: String) throws -> [[String: String]] {
+        let connection = try PostgresConnection(
+            PostgresAddress(address), patience: .seconds(30), attributes: "any")
+        let result = try connection.run(sql)
+        return try result.rows.map { row in
+            var values: [String: String] = [:]
+            for name in result.names { values[name] = try row.text(name) }
+            return values
+        }
+    }
+
+    /// What the tables of an engine hold.
+    static func dump(_ address: String) throws -> String {
+        try ["runs", "steps", "resources", "events"].map { table in
+            try run("SELECT * FROM \(table) ORDER BY ctid", address).map { row in
+                row.sorted { $0.key < $1.key }.map { "\($0.key)=\($0.value)" }.joined(separator: " ")
+            }.joined(separator: "\n")
+        }.joined(separator: "\n\n")
+    }
+
+    func makeSchema() throws -> String {
+        let schema = "s_" + UUID().uuidString.lowercased().replacing("-", with: "")
+        try run("CREATE SCHEMA \(schema)")
+        return schema
+    }
+
+    // MARK: - Processes
+
+    private static func spawn(_ command: [String], lifeline: Int32) throws -> pid_t {
+        var actions = posix_spawn_file_actions_t()
+        posix_spawn_file_actions_init(&actions)
+        defer { posix_spawn_file_actions_destroy(&actions) }
+        posix_spawn_file_actions_adddup2(&actions, lifeline, 3)
+        var argv = command.map { strdup($0) } + [nil]
+        defer { for pointer in argv { free(pointer) } }
+        var pid: pid_t = 0
+        let code = posix_spawnp(&pid, command[0], &actions, nil, &argv, environ)
+        try #require(code == 0, "posix_spawn \(command[0]): \(String(cString: strerror(code)))")
+        return pid
+    }
+
+    private static func run(_ command: [String]) throws {
+        let process = Process()
+        process.executableURL = URL(fileURLWithPath: "/usr/bin/env")
+        process.arguments = command
+        process.currentDirectoryURL = URL(fileURLWithPath: "/")
+        process.standardOutput = FileHandle.nullDevice
+        try process.run()
+        process.waitUntilExit()
+        try #require(process.terminationStatus == 0, "\(command)")
+    }
+
+    private static func stat(_ pid: pid_t) -> [Substring] {
+        let text = (try? String(contentsOfFile: "/proc/\(pid)/stat", encoding: .utf8)) ?? ""
+        return text.split(separator: ")").last?.split(separator: " ") ?? []
+    }
+
+    private static func isAlive(_ pid: pid_t) -> Bool {
+        guard let state = stat(pid).first else { return false }
+        return state != "Z"
+    }
+
+    private static func children(of parent: pid_t) -> [pid_t] {
+        let all = (try? FileManager.default.contentsOfDirectory(atPath: "/proc")) ?? []
+        return all.compactMap { pid_t($0) }.filter { pid in
+            let fields = stat(pid)
+            return fields.count > 1 && pid_t(fields[1]) == parent
+        }
+    }
+}

@@ -1,0 +1,16 @@
+/// The engine's schema on PostgreSQL, as an ordered list of changes. A change that was released is never edited again.
+package enum WorkflowPostgresMigrations {
+    /// One change of the schema.
+    package struct Migration: Sendable {
+        /// What the database remembers it by.
+        package let identifier: String
+        /// The statements, run in one transaction.
+        package let sql: String
+    }
+
+    /// All changes, oldest first.
+    package static let all: [Migration] = [
+        Migration(
+            identifier: "v0001_initial", sql: String(decoding: PackageResources.v0001_initial_sql, as: UTF8.self))
+    ]
+}
