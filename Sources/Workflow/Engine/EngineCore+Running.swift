@@ -93,7 +93,7 @@ extension EngineCore {
         let execution = RunExecution(
             id: claimed.record.id, workflow: W.name, epoch: claimed.claim.epoch,
             deadline: claimed.record.deadlineAt.map(Timestamp.init), core: self, steps: claimed.steps,
-            resources: claimed.resources, place: place)
+            resources: claimed.resources, place: place, isQueued: claimed.record.queueing != nil)
         execution.hold(claimed.claim)
         return execution
     }

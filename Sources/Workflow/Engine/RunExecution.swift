@@ -64,12 +64,16 @@ final class RunExecution: Sendable {
     private let isMade: Slot<Bool>?
     /// Of a run that a worker took from a queue.
     let place: RunPlace?
+    /// Whether workers take the run when this execution leaves it.
+    let isQueued: Bool
     private let state = Mutex(State())
 
     init(
         id: RunID, workflow: String, epoch: Int, deadline: Timestamp?, core: EngineCore, steps: [StepRecord] = [],
-        resources: [ResourceRecord] = [], isMade: Slot<Bool>? = nil, place: RunPlace? = nil
+        resources: [ResourceRecord] = [], isMade: Slot<Bool>? = nil, place: RunPlace? = nil,
+        isQueued: Bool = false
     ) {
+        self.isQueued = isQueued
         self.isMade = isMade
         self.place = place
         self.id = id
@@ -190,7 +194,7 @@ final class RunExecution: Sendable {
     /// Lets go of a run that is not over, after what its steps did is on disk.
     private func leave(_ reason: WorkflowError) async -> RunOutcome {
         do {
-            if place != nil { try await rest(reason) }
+            if isQueued { try await rest(reason) }
             try await core.store.flush()
         } catch {
             logger.warning("the last changes of the run were not recorded", metadata: ["error": "\(error)"])

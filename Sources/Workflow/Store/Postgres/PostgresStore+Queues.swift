@@ -66,8 +66,8 @@ extension PostgresStore {
             asked.value = .now
             let values = [
                 request.queue, "\(now.milliseconds)", self.owner, "\(keeper.term.wholeMilliseconds)",
-                Payload.text(of: owner), Self.array(request.workflows.map(\.name)),
-                Self.array(request.workflows.map { "\($0.version)" }), "\(request.limit)",
+                Payload.text(of: owner), Self.array(request.workflows.map { "\($0.version) \($0.name)" }),
+                Self.array(request.workflows.map(\.name)), "\(request.limit)",
             ]
             return [lock, PostgresQuery(prepared: QueueStatement.take.name, values), due]
         }, recovery: [

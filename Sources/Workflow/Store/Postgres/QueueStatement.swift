@@ -93,16 +93,15 @@ enum QueueStatement: String, CaseIterable {
         FROM made
         """
 
-    /// `$1` queue, `$2` time, `$3` writer, `$4` milliseconds of the lease, `$5` owner, `$6` names and `$7` versions of what
-    /// the worker can execute, `$8` how many at most.
+    /// `$1` queue, `$2` time, `$3` writer, `$4` milliseconds of the lease, `$5` owner, `$6` versions with names and `$7`
+    /// names of what the worker can execute, `$8` how many at most.
     ///
     /// A lease decides who has a run: of two who see the same run without a holder, one finds the other's lease and leaves
-    /// the run alone.
+    /// the run alone. What the worker can execute is compared and not joined, so that the rows are read in their order and no
+    /// further than they are wanted.
     private static let takeSQL = """
         WITH clock AS MATERIALIZED (
             SELECT clock_timestamp() AS at, (extract(epoch FROM clock_timestamp()) * 1000)::bigint AS ms),
-        known AS MATERIALIZED (
-            SELECT * FROM unnest($6::text[], $7::bigint[]) AS known (name, number)),
         settings AS MATERIALIZED (SELECT concurrency, rate_limit, rate_period FROM queues WHERE name = $1),
         places AS MATERIALIZED (
             SELECT least($8::bigint, coalesce((
@@ -116,9 +115,8 @@ enum QueueStatement: String, CaseIterable {
             SELECT no AS run_no, id AS run_name, epoch AS last_epoch, rest IS NULL AS has_died FROM runs
             WHERE queue = $1 AND status IN ('running', 'sleeping') AND rest IS DISTINCT FROM 'parked'
                 AND NOT EXISTS (SELECT 1 FROM leases, clock WHERE run_id = id AND expires_at > clock.at)
-                AND EXISTS (
-                    SELECT 1 FROM known
-                    WHERE name = workflow AND (number = version OR cancel_requested_at IS NOT NULL))
+                AND (version || ' ' || workflow = ANY ($6::text[])
+                    OR (cancel_requested_at IS NOT NULL AND workflow = ANY ($7::text[])))
             ORDER BY priority DESC, turn, no LIMIT (SELECT greatest(left_over, 0) FROM places)
             FOR NO KEY UPDATE SKIP LOCKED),
         starts AS MATERIALIZED (
@@ -133,9 +131,8 @@ enum QueueStatement: String, CaseIterable {
             SELECT no AS run_no, id AS run_name, epoch AS last_epoch, false AS has_died FROM runs
             WHERE queue = $1 AND status = 'pending' AND rest IS DISTINCT FROM 'parked'
                 AND (wake_at IS NULL OR wake_at <= (SELECT ms FROM clock))
-                AND EXISTS (
-                    SELECT 1 FROM known
-                    WHERE name = workflow AND (number = version OR cancel_requested_at IS NOT NULL))
+                AND (version || ' ' || workflow = ANY ($6::text[])
+                    OR (cancel_requested_at IS NOT NULL AND workflow = ANY ($7::text[])))
             ORDER BY priority DESC, turn, no LIMIT (SELECT left_over FROM starts)
             FOR NO KEY UPDATE SKIP LOCKED),
         chosen AS MATERIALIZED (SELECT *, true AS is_begun FROM begun UNION ALL SELECT *, false FROM fresh),
