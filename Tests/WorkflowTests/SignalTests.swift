@@ -47,7 +47,8 @@ struct SignalTests {
                 try await until {
                     let record = try await engines[1].run(handle.id)
                     let waits = try await engines[1].steps(of: handle.id)
-                    return record?.recordedStatus == .sleeping && waits.count == round + 1 && waits.last?.state == .intended
+                    return record?.recordedStatus == .sleeping && waits.count == round + 1
+                        && waits.last?.state == .intended
                 }
                 try await Task.sleep(for: .milliseconds(30))
                 try await engines[1].signal(handle.id, "ping", Date().timeIntervalSinceReferenceDate)
@@ -63,23 +64,24 @@ struct SignalTests {
 
     @Test("a wait that is over in time answers nil, and keeps to that; what comes later is for the next wait")
     func timeout() async throws {
-        try await withEngines(1) { engines, _ in
+        try await withEngines(2) { engines, _ in
             let world = World()
             let script = Script { _, run in
                 let first = try await run.waitForSignal("x", as: Int.self, timeout: .milliseconds(50))
                 try await run.step("between") { _ in
                     if world.effect("between") == 1 { try await Task.sleep(for: .seconds(600)) }
                 }
-                return [first, try await run.waitForSignal("x", as: Int.self, timeout: .seconds(60))]
+                return [first, try await run.waitForSignal("x", as: Int.self, timeout: .seconds(60))] as [Int?]
             }
             let handle = try await engines[0].start(script, input: "")
             try await until { world.count("between") == 1 }
             try await engines[0].signal(handle.id, "x", 5)
             await engines[0].interrupt()
-            try await withEngine(queueConfiguration()) { _, _ in }
-            _ = try? await handle.result()
-            let store = engines[0].core.store
-            #expect(try await store.signals(of: [handle.id]).count == 1)
+            #expect(await code { _ = try await handle.result() } == .interrupted)
+            let store = engines[1].core.store
+            #expect(try await store.signals(of: [handle.id]).map(\.payload) == ["5"])
+            #expect(try await engines[1].resume(handle.id, as: script).result() == [nil, 5])
+            #expect(try await store.signals(of: [handle.id]).isEmpty)
         }
     }
 

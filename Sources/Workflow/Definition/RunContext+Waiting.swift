@@ -21,7 +21,9 @@ extension RunContext {
         try await signal(name, timeout, type)
     }
 
-    private func signal<Value: Decodable>(_ name: String, _ timeout: Duration?, _ type: Value.Type) async throws -> Value? {
+    private func signal<Value: Decodable>(_ name: String, _ timeout: Duration?, _ type: Value.Type) async throws
+        -> Value?
+    {
         let wait = SignalWait(name: name, timeout: timeout, scope: scope, execution: execution)
         guard let payload = try await wait.payload() else { return nil }
         do {

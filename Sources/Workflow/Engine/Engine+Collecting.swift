@@ -24,7 +24,8 @@ extension Engine {
         guard let run = try await core.store.run(id) else { throw WorkflowError.unknownRun(id) }
         if let parent = run.parent {
             throw WorkflowError(
-                .notFinished(run.status), "run \(id) is a child of run \(parent.id) and goes with that one: delete that")
+                .notFinished(run.status), "run \(id) is a child of run \(parent.id) and goes with that one: delete that"
+            )
         }
         throw WorkflowError(
             .notFinished(run.status),

@@ -11,11 +11,14 @@ extension PostgresStore {
         let existing = run.dedupKey.map {
             [PostgresQuery(prepared: StoreStatement.existing.rawValue, [run.workflow, $0])]
         }
-        return try await writer.perform({
-            [PostgresQuery(prepared: QueueStatement.enqueue.name, values)] + (existing ?? [])
-        }, recovery: [
-            PostgresQuery("SELECT count(*) AS made FROM runs WHERE id = $1", [run.id.description])
-        ] + (existing ?? []), during: run.during) { results in
+        return try await writer.perform(
+            {
+                [PostgresQuery(prepared: QueueStatement.enqueue.name, values)] + (existing ?? [])
+            },
+            recovery: [
+                PostgresQuery("SELECT count(*) AS made FROM runs WHERE id = $1", [run.id.description])
+            ] + (existing ?? []), during: run.during
+        ) { results in
             if try results[0].first?.integer("made") == 1 { return .recorded }
             // Its end may have come between the two statements; then the key is free.
             guard results.count > 1, let record = try results[1].runRecords().first else {
@@ -28,33 +31,35 @@ extension PostgresStore {
     func configure(_ queue: QueueSettings) async throws {
         let label = queue.fairness
         let share = "coalesce(labels::jsonb ->> $2, '')"
-        try await writer.perform({
-            [
-                // Nobody changes it between the comparison and the change.
-                PostgresQuery(
-                    """
-                    WITH dealt AS (
-                        SELECT no, \(share) AS share,
-                            row_number() OVER (PARTITION BY priority, \(share) ORDER BY no) AS turn
-                        FROM runs WHERE queue = $1 AND status = 'pending' AND $2::text IS DISTINCT FROM (
-                            SELECT fairness FROM queues WHERE name = $1))
-                    UPDATE runs SET share = dealt.share, turn = CASE WHEN $2::text IS NULL THEN 0 ELSE dealt.turn END
-                    FROM dealt WHERE runs.no = dealt.no AND status = 'pending'
-                    """, [queue.name, label]),
-                PostgresQuery(
-                    """
-                    INSERT INTO queues (name, concurrency, rate_limit, rate_period, fairness)
-                    VALUES ($1, $2::bigint, $3::bigint, $4::bigint, $5)
-                    ON CONFLICT (name) DO UPDATE SET concurrency = excluded.concurrency,
-                        rate_limit = excluded.rate_limit, rate_period = excluded.rate_period,
-                        fairness = excluded.fairness
-                    """,
-                    [
-                        queue.name, queue.concurrency.map { "\($0)" }, queue.rateLimit.map { "\($0)" },
-                        queue.ratePeriod.map { "\($0)" }, label,
-                    ]),
-            ]
-        }, recovery: [PostgresQuery("SELECT 1"), PostgresQuery("SELECT 1")]) { _ in }
+        try await writer.perform(
+            {
+                [
+                    // Nobody changes it between the comparison and the change.
+                    PostgresQuery(
+                        """
+                        WITH dealt AS (
+                            SELECT no, \(share) AS share,
+                                row_number() OVER (PARTITION BY priority, \(share) ORDER BY no) AS turn
+                            FROM runs WHERE queue = $1 AND status = 'pending' AND $2::text IS DISTINCT FROM (
+                                SELECT fairness FROM queues WHERE name = $1))
+                        UPDATE runs SET share = dealt.share, turn = CASE WHEN $2::text IS NULL THEN 0 ELSE dealt.turn END
+                        FROM dealt WHERE runs.no = dealt.no AND status = 'pending'
+                        """, [queue.name, label]),
+                    PostgresQuery(
+                        """
+                        INSERT INTO queues (name, concurrency, rate_limit, rate_period, fairness)
+                        VALUES ($1, $2::bigint, $3::bigint, $4::bigint, $5)
+                        ON CONFLICT (name) DO UPDATE SET concurrency = excluded.concurrency,
+                            rate_limit = excluded.rate_limit, rate_period = excluded.rate_period,
+                            fairness = excluded.fairness
+                        """,
+                        [
+                            queue.name, queue.concurrency.map { "\($0)" }, queue.rateLimit.map { "\($0)" },
+                            queue.ratePeriod.map { "\($0)" }, label,
+                        ]),
+                ]
+            }, recovery: [PostgresQuery("SELECT 1"), PostgresQuery("SELECT 1")]
+        ) { _ in }
     }
 
     func take(_ request: QueueRequest, owner: RunOwner) async throws -> QueueAnswer {
@@ -62,24 +67,27 @@ extension PostgresStore {
         let lock = PostgresQuery(prepared: QueueStatement.lockQueue.name, [request.queue])
         let due = PostgresQuery(prepared: QueueStatement.nextDue.name, [request.queue])
         // Not synced: an effect begins only after a commit that is, and that one takes this along.
-        let (records, nextDue) = try await writer.perform({ [self] in
-            asked.value = .now
-            let values = [
-                request.queue, "\(now.milliseconds)", self.owner, "\(keeper.term.wholeMilliseconds)",
-                Payload.text(of: owner), Self.array(request.workflows.map { "\($0.version) \($0.name)" }),
-                Self.array(request.workflows.map(\.name)), "\(request.limit)",
-            ]
-            return [lock, PostgresQuery(prepared: QueueStatement.take.name, values), due]
-        }, recovery: [
-            lock,
-            PostgresQuery(
-                """
-                SELECT \(PostgresRead.runColumns) FROM runs
-                WHERE queue = $1 AND status = 'running' AND id IN (
-                    SELECT run_id FROM leases WHERE owner = $2::uuid AND expires_at > clock_timestamp())
-                """, [request.queue, self.owner]),
-            due,
-        ], isDurable: false) { results in
+        let (records, nextDue) = try await writer.perform(
+            { [self] in
+                asked.value = .now
+                let values = [
+                    request.queue, "\(now.milliseconds)", self.owner, "\(keeper.term.wholeMilliseconds)",
+                    Payload.text(of: owner), Self.array(request.workflows.map { "\($0.version) \($0.name)" }),
+                    Self.array(request.workflows.map(\.name)), "\(request.limit)",
+                ]
+                return [lock, PostgresQuery(prepared: QueueStatement.take.name, values), due]
+            },
+            recovery: [
+                lock,
+                PostgresQuery(
+                    """
+                    SELECT \(PostgresRead.runColumns) FROM runs
+                    WHERE queue = $1 AND status = 'running' AND id IN (
+                        SELECT run_id FROM leases WHERE owner = $2::uuid AND expires_at > clock_timestamp())
+                    """, [request.queue, self.owner]),
+                due,
+            ], isDurable: false
+        ) { results in
             (
                 try results[1].runRecords(),
                 try results[2].first?.integer("wait").map { Duration.milliseconds(max($0, 1)) }
@@ -127,30 +135,35 @@ extension PostgresStore {
     func rouse(_ id: RunID, epoch: Int, queue: String) async throws -> Bool {
         let values = [id.description, "\(epoch)", "\(now.milliseconds)", queue]
         let lock = PostgresQuery(prepared: QueueStatement.lockQueue.name, [queue])
-        return try await writer.perform({
-            [lock, PostgresQuery(prepared: QueueStatement.rouse.name, values)]
-        }, recovery: [
-            lock,
-            PostgresQuery(
-                "SELECT count(*) AS roused FROM runs WHERE id = $1 AND epoch = $2::bigint AND status = 'running'",
-                [id.description, "\(epoch)"]),
-        ], isDurable: false, refusal: { Self.error($0, of: id) }) { results in
+        return try await writer.perform(
+            {
+                [lock, PostgresQuery(prepared: QueueStatement.rouse.name, values)]
+            },
+            recovery: [
+                lock,
+                PostgresQuery(
+                    "SELECT count(*) AS roused FROM runs WHERE id = $1 AND epoch = $2::bigint AND status = 'running'",
+                    [id.description, "\(epoch)"]),
+            ], isDurable: false, refusal: { Self.error($0, of: id) }
+        ) { results in
             try results[1].first?.integer("roused") == 1
         }
     }
 
     func unpark(_ id: RunID) async throws -> Bool {
-        try await writer.perform({ [self] in
-            [
-                PostgresQuery(
-                    """
-                    WITH done AS (
-                        UPDATE runs SET rest = 'yielded', updated_at = $2::bigint WHERE id = $1 AND rest = 'parked'
-                        RETURNING 1)
-                    SELECT count(*) AS done FROM done
-                    """, [id.description, "\(now.milliseconds)"])
-            ]
-        }, recovery: [PostgresQuery("SELECT 1 AS done")]) { results in
+        try await writer.perform(
+            { [self] in
+                [
+                    PostgresQuery(
+                        """
+                        WITH done AS (
+                            UPDATE runs SET rest = 'yielded', updated_at = $2::bigint WHERE id = $1 AND rest = 'parked'
+                            RETURNING 1)
+                        SELECT count(*) AS done FROM done
+                        """, [id.description, "\(now.milliseconds)"])
+                ]
+            }, recovery: [PostgresQuery("SELECT 1 AS done")]
+        ) { results in
             try results[0].first?.integer("done") == 1
         }
     }
@@ -169,17 +182,21 @@ extension PostgresStore {
             signal.run.description, signal.name, signal.key, signal.payload, "\(now.milliseconds)",
             "\(PendingSignal.limit)",
         ]
-        let answer = try await writer.perform({
-            [PostgresQuery(prepared: QueueStatement.send.name, values)]
-        }, recovery: [
-            PostgresQuery(
-                """
-                SELECT count(*) AS sent, 0 AS known, (SELECT status FROM runs WHERE id = $1) AS status
-                FROM signals WHERE run_no = (SELECT no FROM runs WHERE id = $1) AND name = $2 AND key = $3
-                """, [signal.run.description, signal.name, signal.key])
-        ]) { results in
+        let answer = try await writer.perform(
+            {
+                [PostgresQuery(prepared: QueueStatement.send.name, values)]
+            },
+            recovery: [
+                PostgresQuery(
+                    """
+                    SELECT count(*) AS sent, 0 AS known, (SELECT status FROM runs WHERE id = $1) AS status
+                    FROM signals WHERE run_no = (SELECT no FROM runs WHERE id = $1) AND name = $2 AND key = $3
+                    """, [signal.run.description, signal.name, signal.key])
+            ]
+        ) { results in
             (
-                isSent: try results[0].first?.integer("sent") == 1, isKnown: try results[0].first?.integer("known") == 1,
+                isSent: try results[0].first?.integer("sent") == 1,
+                isKnown: try results[0].first?.integer("known") == 1,
                 status: try results[0].first?.text("status").flatMap { RunStatus(rawValue: $0) }
             )
         }
@@ -236,7 +253,8 @@ extension PostgresStore {
                             [id.description, "\(epoch)", "\(now.milliseconds)"]),
                         cancelUnbegun(id),
                     ]
-                }) { _ in })
+                }
+            ) { _ in })
     }
 
     func cancelUnbegun(_ id: RunID) -> PostgresQuery {

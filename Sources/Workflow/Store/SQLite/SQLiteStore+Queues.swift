@@ -31,7 +31,8 @@ extension SQLiteStore {
     func configure(_ queue: QueueSettings) async throws {
         try await writer.perform { session in
             let db = session.db
-            let before = try Row.fetchOne(db, sql: "SELECT fairness FROM queues WHERE name = ?", arguments: [queue.name])
+            let before = try Row.fetchOne(
+                db, sql: "SELECT fairness FROM queues WHERE name = ?", arguments: [queue.name])
             try db.execute(
                 sql: """
                     INSERT INTO queues (name, concurrency, rate_limit, rate_period, fairness) VALUES (?, ?, ?, ?, ?)
@@ -198,7 +199,8 @@ extension SQLiteStore {
                 """,
             arguments: [queue, now.milliseconds])
         let rate = try Int64.fetchOne(
-            db, sql: """
+            db,
+            sql: """
                 SELECT min(at) + rate_period FROM queue_starts JOIN queues ON name = queue
                 WHERE queue = ? GROUP BY queue HAVING count(*) >= rate_limit
                 """,
