@@ -49,6 +49,11 @@ struct Activity: Sendable {
         return change()
     }
 
+    /// The wait was given up. Nothing is written: if the row says that the run sleeps, the next body that begins changes it.
+    mutating func abandonSleep(_ name: String) {
+        waits[name] = nil
+    }
+
     /// - Returns: `nil` if the run has to work now: then nothing has ended.
     mutating func endSleepIfOthersGoOn(_ name: String) -> [RunWrite]? {
         guard bodies == 0, recorded != nil, waits.keys.contains(where: { $0 != name }) else { return nil }

@@ -83,7 +83,7 @@ struct ChildExecution: Sendable {
             case .threw, .timedOut, .abandoned: throw CancellationError()
             }
         } catch {
-            _ = execution.withActivity { $0.endSleep(wait) }
+            execution.withActivity { $0.abandonSleep(wait) }
             throw error
         }
     }

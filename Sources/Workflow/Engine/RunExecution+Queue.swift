@@ -22,7 +22,7 @@ extension RunExecution {
         do {
             _ = try await enterBody()
         } catch {
-            _ = withActivity { $0.endSleep(name) }
+            withActivity { $0.abandonSleep(name) }
             throw error
         }
         return withActivity { activity in

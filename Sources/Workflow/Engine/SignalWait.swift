@@ -52,7 +52,7 @@ struct SignalWait: Sendable {
         do {
             signal = try await wait(until: due)
         } catch {
-            _ = execution.withActivity { $0.endSleep(key) }
+            execution.withActivity { $0.abandonSleep(key) }
             throw error
         }
         let output = signal.map { "[\($0.payload)]" } ?? "[]"

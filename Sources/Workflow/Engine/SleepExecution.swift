@@ -33,7 +33,7 @@ struct SleepExecution: Sendable {
         do {
             try await execution.pause(until: due)
         } catch {
-            _ = execution.withActivity { $0.endSleep(name) }
+            execution.withActivity { $0.abandonSleep(name) }
             throw error
         }
         try execution.core.pass(.after, .sleep(name, "effect"))
