@@ -31,7 +31,7 @@ struct FamilyDrillTests {
         let world: World
 
         func run(_ input: String, in run: RunContext) async throws -> String {
-            try await run.withResource(BoxResource(world: world), named: "box") { run, _ in
+            _ = try await run.withResource(BoxResource(world: world), named: "box") { run, _ in
                 try await run.step("work") { [world] _ in world.effect(input) }
             }
             return input
