@@ -42,7 +42,11 @@ extension RunStatement {
         case .child:
             """
             WITH \(Self.ours()), \(QueueStatement.stand(labels: "$10::text", queue: "$12", priority: "$13::bigint")),
-            changed AS (\(change) RETURNING 1)
+            changed AS (\(change) RETURNING 1),
+            told AS (
+                INSERT INTO events (seq, run_no, at, kind, step, payload)
+                SELECT nextval('happenings'), ours.no, $3::bigint, 'run.child_started', $5, '{"id":"' || $4::text || '"}'
+                FROM ours, changed)
             SELECT require_change(count(*), $1, $2::bigint) FROM changed
             """
         default:

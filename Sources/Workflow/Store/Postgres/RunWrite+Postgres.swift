@@ -10,10 +10,6 @@ extension WriteBatch {
                 let event = NewEvent("step.started", name: intent.attempt.key, attempt: intent.attempt.attempt)
                 queries.append(query(.event(event), now))
             }
-            if case .child(let child) = write {
-                let facts = ["id": child.id.description]
-                queries.append(query(.event(NewEvent("run.child_started", name: child.name, payload: facts)), now))
-            }
             return queries
         }
     }

@@ -194,7 +194,13 @@ struct RunWriter {
             statement.bind(16, turn)
             statement.bind(17, number)
         }
-        try append(NewEvent("run.child_started", name: child.name, payload: ["id": child.id.description]))
+        // Without a guard of its own: nothing comes here that the statement above did not let through.
+        try db.cachedStatement(
+            sql: "INSERT INTO events (seq, run_no, at, kind, step, payload) VALUES (?, ?, ?, 'run.child_started', ?, ?)"
+        ).execute(arguments: [
+            try session.sequence.next(db), no, now.milliseconds, child.name,
+            Payload.text(of: ["id": child.id.description]),
+        ])
     }
 
     // MARK: - Events
