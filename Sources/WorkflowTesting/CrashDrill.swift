@@ -47,6 +47,8 @@ public struct CrashDrill<W: WorkflowDefinition, World: Sendable>: Sendable {
     private let timeout: Duration?
     private let configuration: EngineConfiguration
     private let makeStore: (@Sendable () async throws -> StoreConfiguration)?
+    private let prepare: (@Sendable (Engine, World) async throws -> Void)?
+    private let accompany: (@Sendable (Engine, RunID, World) async throws -> Void)?
     private let makeWorld: @Sendable () -> World
     private let makeWorkflow: @Sendable (World) -> W
 
@@ -58,17 +60,24 @@ public struct CrashDrill<W: WorkflowDefinition, World: Sendable>: Sendable {
     ///   - configuration: of the engines. Its probe is replaced; give it a ``ManualClock`` whose sleeps pass.
     ///   - makeStore: makes a store for one scenario; a temporary SQLite database when `nil`. Only that one can lose its
     ///     power.
+    ///   - prepare: called with each engine before the run is started or resumed, for example to let it work on queues.
+    ///   - accompany: called while the run is executed, for example to send it signals. It may be called in each life of
+    ///     the process, also of a run that has received them.
     ///   - makeWorld: makes the outside of one scenario.
     ///   - makeWorkflow: makes the workflow that works on that outside.
     public init(
         input: W.Input, timeout: Duration? = nil, configuration: EngineConfiguration,
-        makeStore: (@Sendable () async throws -> StoreConfiguration)? = nil, makeWorld: @escaping @Sendable () -> World,
-        makeWorkflow: @escaping @Sendable (World) -> W
+        makeStore: (@Sendable () async throws -> StoreConfiguration)? = nil,
+        prepare: (@Sendable (Engine, World) async throws -> Void)? = nil,
+        accompany: (@Sendable (Engine, RunID, World) async throws -> Void)? = nil,
+        makeWorld: @escaping @Sendable () -> World, makeWorkflow: @escaping @Sendable (World) -> W
     ) {
         self.input = input
         self.timeout = timeout
         self.configuration = configuration
         self.makeStore = makeStore
+        self.prepare = prepare
+        self.accompany = accompany
         self.makeWorld = makeWorld
         self.makeWorkflow = makeWorkflow
     }
@@ -138,7 +147,11 @@ public struct CrashDrill<W: WorkflowDefinition, World: Sendable>: Sendable {
         let engine = try await Engine(store: store, configuration: configuration)
         probe.attach(engine)
         do {
-            if let handle = try await takeUp(engine, makeWorkflow(world)) { _ = try await handle.result() }
+            try await prepare?(engine, world)
+            if let handle = try await takeUp(engine, makeWorkflow(world)) {
+                try await accompany?(engine, handle.id, world)
+                _ = try await handle.result()
+            }
         } catch {
             // A run that fails is for the caller's check; a dying engine has to throw.
             if !probe.hasCrashed, !error.isEndOfRun { return (engine, ["unexpected error: \(error)"]) }
@@ -147,7 +160,7 @@ public struct CrashDrill<W: WorkflowDefinition, World: Sendable>: Sendable {
     }
 
     private func takeUp(_ engine: Engine, _ workflow: W) async throws -> RunHandle<W.Output>? {
-        guard let run = try await engine.runs(RunQuery()).first else {
+        guard let run = try await engine.runs(RunQuery()).first(where: { $0.parent == nil }) else {
             return try await engine.start(workflow, input: input, timeout: timeout)
         }
         if run.recordedStatus.isFinished { return nil }
@@ -157,10 +170,11 @@ public struct CrashDrill<W: WorkflowDefinition, World: Sendable>: Sendable {
     private func inspect(
         _ engine: Engine, _ crashes: [CrashVisit], _ world: World, _ check: (Scenario) async throws -> [String]
     ) async throws -> [String] {
-        let runs = try await engine.runs(RunQuery())
+        let all = try await engine.runs(RunQuery())
+        let runs = all.filter { $0.parent == nil }
         guard let run = runs.first, runs.count == 1 else { return ["there are \(runs.count) runs"] }
         var defects: [String] = []
-        if !run.status.isFinished { defects.append("the run is \(run.status)") }
+        for run in all where !run.status.isFinished { defects.append("run \(run.id) is \(run.status)") }
         let resources = try await engine.resources(of: run.id)
         for resource in resources where resource.state.isOpen {
             defects.append("resource '\(resource.name)' is left \(resource.state)")

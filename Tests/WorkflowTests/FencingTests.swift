@@ -44,6 +44,15 @@ struct FencingTests {
                 "resource failed", [resource],
                 .resourceFailed(key: "r", failures: 1, failure: failure, nextAttemptAt: nil)
             ),
+            (
+                "child", [],
+                .child(
+                    NewChild(
+                        id: RunID(time: Date()), name: "c", workflow: "w", version: 1, input: "1", inputHash: "",
+                        labels: [:], deadlineAt: nil, place: QueuePlace(queue: "q", priority: 0, notBefore: nil)))
+            ),
+            ("receive", [], .receive(signal: 0, by: "s")),
+            ("rest", [], .rest(.parked)),
             ("event", [], .event(NewEvent("x"))),
         ]
     }
@@ -57,7 +66,12 @@ struct FencingTests {
             let id = RunID(time: Date())
             let owner = RunOwner(description: "test", pid: 1, host: "here", since: Date())
             try await store.make(id)
-            let (name, before, change) = changes(id)[index]
+            let (name, before, drawn) = changes(id)[index]
+            var change = drawn
+            if case .receive(_, let wait) = change {
+                _ = try await store.send(NewSignal(run: id, name: "go", key: "1", payload: "1"))
+                change = .receive(signal: try await store.signals(of: [id])[0].seq, by: wait)
+            }
             if !before.isEmpty { try await store.commit(before, run: id, epoch: 1) }
             await store.relinquish(LockClaim(id: id, epoch: 1), isOver: false)
             guard case .claimed(let claimed) = try await store.claim(id, owner: owner, purpose: .execution),
@@ -80,7 +94,7 @@ struct FencingTests {
         }
     }
 
-    @Test("a stale epoch can change nothing, by any kind of change, and the right one can", arguments: 0..<13)
+    @Test("a stale epoch can change nothing, by any kind of change, and the right one can", arguments: 0..<16)
     func staleWriter(index: Int) async throws {
         #expect(try await Self.defects(index) == [])
     }

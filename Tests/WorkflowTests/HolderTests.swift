@@ -75,7 +75,7 @@ struct HolderTests {
             }
             func dump() async throws -> [String] {
                 try await queue.read { db in
-                    try ["runs", "steps", "resources", "events"].flatMap { table in
+                    try ["runs", "steps", "resources", "events", "signals"].flatMap { table in
                         try Row.fetchAll(db, sql: "SELECT * FROM \(table)").map { "\(table): \($0)" }
                     }
                 }

@@ -82,7 +82,8 @@ extension ModelOracle {
                 resource.failure = failure
                 return true
             }
-        case .event, .resourceState: break
+        // Those of queues, children and signals have a model of their own.
+        case .event, .resourceState, .child, .receive, .rest: break
         }
         return nil
     }

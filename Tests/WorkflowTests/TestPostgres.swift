@@ -149,7 +149,7 @@ final class TestPostgres: Sendable {
 
     /// What the tables of an engine hold.
     static func dump(_ address: String) throws -> String {
-        try ["runs", "steps", "resources", "events"].map { table in
+        try ["runs", "steps", "resources", "events", "signals"].map { table in
             try run("SELECT * FROM \(table) ORDER BY ctid", address).map { row in
                 row.sorted { $0.key < $1.key }.map { "\($0.key)=\($0.value)" }.joined(separator: " ")
             }.joined(separator: "\n")

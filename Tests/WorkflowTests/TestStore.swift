@@ -112,7 +112,7 @@ struct TestStore: Sendable {
         if kind == .postgres { return try TestPostgres.dump(address) }
         let queue = try DatabaseQueue(path: files.path)
         return try queue.read { db in
-            try ["runs", "steps", "resources", "events"].map { table in
+            try ["runs", "steps", "resources", "events", "signals"].map { table in
                 try Row.fetchAll(db, sql: "SELECT * FROM \(table) ORDER BY rowid").map(\.description)
                     .joined(separator: "\n")
             }.joined(separator: "\n\n")

@@ -78,6 +78,30 @@ public struct RunRecord: Sendable, Hashable, Identifiable {
     public let updatedAt: Date
     /// When it ended.
     public let finishedAt: Date?
+    /// Where it waits or waited for a worker; `nil` for a run without a queue.
+    public internal(set) var queueing: Queueing?
+    /// The run that started it; `nil` for one that was started from outside.
+    public internal(set) var parent: Parent?
+
+    /// How a run stands in its queue.
+    public struct Queueing: Sendable, Hashable {
+        /// The queue.
+        public let queue: String
+        /// Runs with a higher one are taken first.
+        public let priority: Int
+        /// How many workers died while they executed it.
+        public let deaths: Int
+        /// Whether no worker takes it until somebody deals with what stopped it: see ``Engine/unpark(_:)``.
+        public let isParked: Bool
+    }
+
+    /// Whose child a run is.
+    public struct Parent: Sendable, Hashable {
+        /// The run that started it.
+        public let id: RunID
+        /// What that run calls it.
+        public let name: String
+    }
 }
 
 /// Which runs to list; newest first.

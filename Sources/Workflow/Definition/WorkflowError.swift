@@ -53,6 +53,10 @@ public struct WorkflowError: RetryClassifying, CustomStringConvertible {
         case resourceUnavailable
         /// The run failed.
         case runFailed(Failure)
+        /// The workers of a run died more often than its queue allows.
+        case diedTooOften
+        /// A run has as many signals that it has not received as it may have.
+        case tooManySignals
         /// The file system of the store does not keep locks, so runs could not be held.
         case locksNotKept
         /// A ``StoreReader`` found no store, or one in which nothing was ever recorded.

@@ -74,11 +74,7 @@ extension EngineCore {
         let input = try check(record, W.self)
         try pass(.before, .claim)
         let claimed = try await claim(id, purpose: .execution)
-        let execution = RunExecution(
-            id: id, workflow: W.name, epoch: claimed.claim.epoch,
-            deadline: claimed.record.deadlineAt.map(Timestamp.init), core: self, steps: claimed.steps,
-            resources: claimed.resources)
-        execution.hold(claimed.claim)
+        let execution = execution(of: claimed, W.self)
         do {
             try pass(.after, .claim)
             if claimed.record.cancelRequestedAt != nil { execution.cancel() }
@@ -89,6 +85,33 @@ extension EngineCore {
             throw error
         }
         return handle(execution, decode: decode)
+    }
+
+    private func execution<W: WorkflowDefinition>(
+        of claimed: Claimed, _ workflow: W.Type, place: RunPlace? = nil
+    ) -> RunExecution {
+        let execution = RunExecution(
+            id: claimed.record.id, workflow: W.name, epoch: claimed.claim.epoch,
+            deadline: claimed.record.deadlineAt.map(Timestamp.init), core: self, steps: claimed.steps,
+            resources: claimed.resources, place: place, isQueued: claimed.record.queueing != nil)
+        execution.hold(claimed.claim)
+        return execution
+    }
+
+    /// Executes a run that was taken from a queue.
+    func execute<W: WorkflowDefinition>(
+        _ claimed: Claimed, _ workflow: W, place: RunPlace, deathLimit: Int
+    ) throws -> RunExecution {
+        let input = try check(claimed.record, W.self)
+        let execution = execution(of: claimed, W.self, place: place)
+        try pass(.after, .claim)
+        if claimed.record.cancelRequestedAt != nil { execution.cancel() }
+        if let deaths = claimed.record.queueing?.deaths, deaths > deathLimit {
+            execution.cancel(.diedTooOften(claimed.record.id, deaths))
+        }
+        try adopt(execution)
+        begin(execution, workflow, input)
+        return execution
     }
 
     private func begin<W: WorkflowDefinition>(_ execution: RunExecution, _ workflow: W, _ input: W.Input) {
@@ -141,7 +164,7 @@ extension EngineCore {
 
     // MARK: - Handles
 
-    private func decoder<W: WorkflowDefinition>(_ workflow: W.Type) -> @Sendable (String) throws -> W.Output {
+    func decoder<W: WorkflowDefinition>(_ workflow: W.Type) -> @Sendable (String) throws -> W.Output {
         { text in
             do {
                 return try Payload.decode(W.Output.self, from: text)
@@ -176,6 +199,43 @@ extension EngineCore {
         }
     }
 
+    /// A handle of a run that a worker executes, here or elsewhere.
+    func queuedHandle<W: WorkflowDefinition>(
+        _ id: RunID, existing: RunRecord?, as workflow: W.Type
+    ) -> RunHandle<W.Output> {
+        let decode = decoder(W.self)
+        return RunHandle(id: id, existing: existing) { [self] in
+            try await outcome(of: id).output(of: id, decode)
+        } requestCancellation: { [self] in
+            _ = try await cancel(id)
+        }
+    }
+
+    /// Waits for the end of a queued run, or until no worker will take it any more.
+    private func outcome(of id: RunID) async throws -> RunOutcome {
+        while true {
+            if let execution = execution(id) {
+                let outcome = await execution.outcome.value()
+                if case .stopped = outcome {} else { return outcome }
+            }
+            guard let record = try await store.run(id) else { throw WorkflowError.unknownRun(id) }
+            if record.recordedStatus.isFinished { return try await watch(id) }
+            if record.queueing?.isParked == true {
+                return .stopped(
+                    WorkflowError(
+                        .interrupted,
+                        "run \(id) is parked, because no worker could go on with it: its log says why; deal with that, "
+                            + "then unpark it"))
+            }
+            try requireLife()
+            let end = Attempt<Watcher.Finding>(grace: .zero)
+            let ending = await end.run(
+                until: Timestamp(SystemClock().now()).advanced(by: .seconds(1)), clock: SystemClock()
+            ) { [watcher] in try await watcher.wait(for: .end(id)) }
+            if case .threw(let error) = ending { throw error }
+        }
+    }
+
     /// Waits for the end of a run that another process executes.
     private func watch(_ id: RunID) async throws -> RunOutcome {
         while true {
@@ -186,6 +246,9 @@ extension EngineCore {
                 let failure = record.failure ?? .unrecorded(nil)
                 return .failed(failure, cause: nil)
             case .cancelled: return .cancelled(cause: nil)
+            case .interrupted where record.queueing?.isParked == false:
+                // A worker will take it.
+                try await Task.sleep(for: .milliseconds(200), clock: .continuous)
             case .interrupted:
                 return .stopped(
                     WorkflowError(.interrupted, "run \(id) is not finished and nobody executes it: resume it"))

@@ -17,12 +17,16 @@ final class EngineCore: Sendable {
     /// A workflow known by its name, without its types.
     struct Registered: Sendable {
         let type: any WorkflowDefinition.Type
+        let version: Int
         let resume: @Sendable (EngineCore, RunID) async throws -> RunHandle<String>
+        /// Executes a run that was taken from a queue.
+        let execute: @Sendable (EngineCore, Claimed, RunPlace, _ deathLimit: Int) throws -> RunExecution
     }
 
     let store: any WorkflowStore
     let configuration: EngineConfiguration
     let metrics: RunMetrics
+    let watcher: Watcher
     let spans = Spans(InstrumentationSystem.tracer)
     private let state = Mutex(State())
 
@@ -30,6 +34,7 @@ final class EngineCore: Sendable {
         self.store = store
         self.configuration = configuration
         self.metrics = metrics
+        watcher = Watcher(store: store)
     }
 
     var clock: any EngineClock { store.clock }
@@ -151,9 +156,11 @@ final class EngineCore: Sendable {
     func register<W: WorkflowDefinition>(_ workflow: W) throws {
         try Names.check(W.name, what: "workflow")
         // The core is handed in: if the registry held it, neither would ever be freed.
-        let registered = Registered(type: W.self) { core, id in
-            try await core.resume(id, as: workflow) { $0 }
-        }
+        let registered = Registered(
+            type: W.self, version: W.version, resume: { core, id in try await core.resume(id, as: workflow) { $0 } },
+            execute: { core, claimed, place, deathLimit in
+                try core.execute(claimed, workflow, place: place, deathLimit: deathLimit)
+            })
         let isNew = state.withLock { state in
             if let other = state.workflows[W.name], other.type != W.self { return false }
             state.workflows[W.name] = registered
@@ -162,6 +169,13 @@ final class EngineCore: Sendable {
         guard isNew else {
             throw WorkflowError(
                 .duplicateName, "the workflow name '\(W.name)' is registered twice: give every workflow its own")
+        }
+    }
+
+    /// What this engine can execute.
+    var knownWorkflows: [KnownWorkflow] {
+        state.withLock { state in
+            state.workflows.map { KnownWorkflow(name: $0.key, version: $0.value.version) }.sorted { $0.name < $1.name }
         }
     }
 
@@ -210,9 +224,14 @@ struct Place: Sendable {
     static let create = Place(subject: "run", moment: "create")
     static let claim = Place(subject: "run", moment: "claim")
     static let finish = Place(subject: "run", moment: "finish")
+    static let status = Place(subject: "run", moment: "status")
+    static let rest = Place(subject: "run", moment: "rest")
 
     static func step(_ name: String, _ moment: String) -> Place { Place(subject: "step:\(name)", moment: moment) }
     static func sleep(_ name: String, _ moment: String) -> Place { Place(subject: "sleep:\(name)", moment: moment) }
+
+    static func signal(_ name: String, _ moment: String) -> Place { Place(subject: "signal:\(name)", moment: moment) }
+    static func child(_ name: String, _ moment: String) -> Place { Place(subject: "child:\(name)", moment: moment) }
 
     /// - Parameter call: such as `create`.
     static func resource(_ name: String, _ call: String, _ moment: String) -> Place {

@@ -42,6 +42,13 @@ extension Failure {
             kind: .timeout, type: String(reflecting: WorkflowError.self), message: reason.message, step: nil,
             payload: nil)
     }
+
+    /// For a run whose workers died too often.
+    init(deaths reason: WorkflowError) {
+        self.init(
+            kind: .crashed, type: String(reflecting: WorkflowError.self), message: reason.message, step: nil,
+            payload: nil)
+    }
 }
 
 extension WorkflowError {

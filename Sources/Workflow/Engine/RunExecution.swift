@@ -21,6 +21,11 @@ final class RunExecution: Sendable {
         var claim: (any RunClaim)?
         var cancellers: [Int: Canceller] = [:]
         var nextCanceller = 0
+        /// What the run started, once somebody asked.
+        var children: [String: RunRecord]?
+        /// How often each signal was waited for in each generation, and which are waited for now.
+        var signalWaits: [String: Int] = [:]
+        var awaitedSignals: Set<String> = []
         /// Names of steps and resources in use, with the scope that they were used in.
         var names: [UsedName: String] = [:]
         var activity = Activity()
@@ -31,6 +36,7 @@ final class RunExecution: Sendable {
     enum NameKind: String {
         case step
         case resource
+        case child
     }
 
     private struct UsedName: Hashable {
@@ -56,13 +62,20 @@ final class RunExecution: Sendable {
     let recordedResources: [ResourceRecord]
     /// Of a run that begins while it is being recorded: whether that worked.
     private let isMade: Slot<Bool>?
+    /// Of a run that a worker took from a queue.
+    let place: RunPlace?
+    /// Whether workers take the run when this execution leaves it.
+    let isQueued: Bool
     private let state = Mutex(State())
 
     init(
         id: RunID, workflow: String, epoch: Int, deadline: Timestamp?, core: EngineCore, steps: [StepRecord] = [],
-        resources: [ResourceRecord] = [], isMade: Slot<Bool>? = nil
+        resources: [ResourceRecord] = [], isMade: Slot<Bool>? = nil, place: RunPlace? = nil,
+        isQueued: Bool = false
     ) {
+        self.isQueued = isQueued
         self.isMade = isMade
+        self.place = place
         self.id = id
         self.workflow = workflow
         self.epoch = epoch
@@ -158,13 +171,17 @@ final class RunExecution: Sendable {
         case (.stopped(let reason), _): return await leave(reason)
         case (_, .success(let output)): outcome = .succeeded(output)
         case (.cancelling(let reason), .failure(let error)):
-            outcome =
-                reason.code == .deadlinePassed
-                ? .failed(Failure(deadline: reason), cause: error) : .cancelled(cause: error)
+            switch reason.code {
+            case .deadlinePassed: outcome = .failed(Failure(deadline: reason), cause: error)
+            case .diedTooOften: outcome = .failed(Failure(deaths: reason), cause: error)
+            default: outcome = .cancelled(cause: error)
+            }
         case (.running, .failure(let error)):
             let failure = (error as? StepFailure)?.failure ?? Failure(.error, error)
             outcome = .failed(failure, cause: error)
         }
+        // Nobody waits any more for what it started.
+        if !outcome.isSuccess { core.store.cancelChildren(of: id, epoch: epoch) }
         do {
             try await write(outcome.writes, at: .finish)
         } catch {
@@ -177,6 +194,7 @@ final class RunExecution: Sendable {
     /// Lets go of a run that is not over, after what its steps did is on disk.
     private func leave(_ reason: WorkflowError) async -> RunOutcome {
         do {
+            if isQueued { try await rest(reason) }
             try await core.store.flush()
         } catch {
             logger.warning("the last changes of the run were not recorded", metadata: ["error": "\(error)"])
@@ -214,6 +232,7 @@ final class RunExecution: Sendable {
     func forgetNames(in path: String) {
         state.withLock { state in
             state.names = state.names.filter { $0.value != path && !$0.value.hasPrefix(path + "/") }
+            state.signalWaits = state.signalWaits.filter { !$0.key.hasPrefix(path) }
         }
     }
 
@@ -232,7 +251,7 @@ final class RunExecution: Sendable {
         return ending
     }
 
-    private func call<T: Sendable>(
+    func call<T: Sendable>(
         until deadline: Timestamp? = nil, heartbeat: Heartbeat? = nil, isShielded: Bool = false,
         _ body: @escaping @Sendable () async throws -> T
     ) async -> Ending<T> {
@@ -278,6 +297,7 @@ final class RunExecution: Sendable {
             if isOver { throw WorkflowError.outsideRun(id, "a step or sleep") }
             throw fail(error)
         }
+        yieldPlace(writes)
         // Something enqueued before may have failed alone: then what was intended here must not happen.
         if case .stopped(let reason) = phase { throw reason }
     }
@@ -296,7 +316,9 @@ final class RunExecution: Sendable {
     }
 
     /// Commits with the next commit. A failure stops the run.
-    func enqueue(_ writes: [RunWrite], at place: @autoclosure () -> Place) throws {
+    ///
+    /// - Parameter keepsPlace: whether a run that is said to sleep keeps its place in its queue.
+    func enqueue(_ writes: [RunWrite], at place: @autoclosure () -> Place, keepsPlace: Bool = false) throws {
         try core.pass(.before, place())
         let after = core.probe(.after, place())
         core.store.submit(batch(writes, .withNext, at: place())) { [self] result in
@@ -305,6 +327,7 @@ final class RunExecution: Sendable {
             case .failure(let error): _ = fail(error)
             }
         }
+        if !keepsPlace { yieldPlace(writes) }
     }
 
     /// A write failed: the run cannot go on here.
@@ -316,12 +339,38 @@ final class RunExecution: Sendable {
         return reason
     }
 
-    func withActivity(_ change: (inout Activity) -> RunWrite?) -> [RunWrite] {
-        state.withLock { state in change(&state.activity).map { [$0] } ?? [] }
+    func withActivity<T: Sendable>(_ change: (inout Activity) -> T) -> T {
+        state.withLock { change(&$0.activity) }
     }
 
-    func endBody() {
-        state.withLock { $0.activity.endBody() }
+    // MARK: - Children and signals
+
+    /// What earlier processes started, by its name.
+    func children() async throws -> [String: RunRecord] {
+        if let known = state.withLock({ $0.children }) { return known }
+        // What nobody executed before has started nothing.
+        let records = epoch > 1 ? try await core.store.children(of: id) : []
+        let children = Dictionary(records.map { ($0.parent?.name ?? "", $0) }) { first, _ in first }
+        return state.withLock { state in
+            let known = state.children ?? children
+            state.children = known
+            return known
+        }
+    }
+
+    /// Counts the waits for a signal in a generation.
+    ///
+    /// - Returns: which one this is, from 1; `nil` while another one is not over.
+    func beginSignalWait(_ identity: String, name: String) -> Int? {
+        state.withLock { state in
+            guard state.awaitedSignals.insert(name).inserted else { return nil }
+            state.signalWaits[identity, default: 0] += 1
+            return state.signalWaits[identity]
+        }
+    }
+
+    func endSignalWait(name: String) {
+        _ = state.withLock { $0.awaitedSignals.remove(name) }
     }
 
     // MARK: - Payloads
@@ -364,6 +413,11 @@ final class RunExecution: Sendable {
 }
 
 extension RunOutcome {
+    fileprivate var isSuccess: Bool {
+        if case .succeeded = self { return true }
+        return false
+    }
+
     /// What is recorded at the end.
     fileprivate var writes: [RunWrite] {
         switch self {

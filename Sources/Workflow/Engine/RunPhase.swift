@@ -56,6 +56,13 @@ extension WorkflowError {
             "run \(id) was to be over by \(deadline.date) and was not, so it ends here: start a new one with more time")
     }
 
+    static func diedTooOften(_ id: RunID, _ deaths: Int) -> WorkflowError {
+        WorkflowError(
+            .diedTooOften,
+            "\(deaths) workers died while they executed run \(id), so it is not executed any more: see what its last step "
+                + "does to them, then enqueue it anew")
+    }
+
     /// - Parameter place: the step or resource that met the error, as a person names it.
     static func blocked(by place: String, _ error: any Error) -> WorkflowError {
         WorkflowError(

@@ -24,7 +24,7 @@ struct SleepExecution: Sendable {
         if let recorded = record?.nextAttemptAt {
             due = Timestamp(recorded)
             let status = execution.withActivity { $0.beginSleep(name, until: due) }
-            if !status.isEmpty { try execution.enqueue(status, at: .sleep(name, "resume")) }
+            if let status { try execution.enqueue([status], at: .sleep(name, "resume")) }
         } else {
             due = execution.now.advanced(by: duration)
             try await intend(input, due)
@@ -33,12 +33,12 @@ struct SleepExecution: Sendable {
         do {
             try await execution.pause(until: due)
         } catch {
-            _ = execution.withActivity { $0.endSleep(name) }
+            execution.withActivity { $0.abandonSleep(name) }
             throw error
         }
         try execution.core.pass(.after, .sleep(name, "effect"))
         try execution.enqueue(
-            execution.withActivity { $0.endSleep(name) } + [.done(attempt, output: "null")], at: .sleep(name, "done"))
+            try await execution.leaveWait(name) + [.done(attempt, output: "null")], at: .sleep(name, "done"))
     }
 
     private func intend(_ input: String, _ due: Timestamp) async throws {
@@ -46,8 +46,8 @@ struct SleepExecution: Sendable {
             attempt: attempt, kind: .sleep, generation: scope.generation, failures: 0, crashes: 0,
             idempotencyKey: Names.idempotencyKey(run: execution.id, kind: "step", scope: scope.path, name: name),
             policy: .retry, input: input, inputHash: Payload.hash(input), progress: nil, wakeAt: due, deadlineAt: nil)
-        try await execution.commit(
-            execution.withActivity { $0.beginSleep(name, until: due) } + [.intent(intent)], at: .sleep(name, "intent"))
+        let status = execution.withActivity { $0.beginSleep(name, until: due) }.map { [$0] } ?? []
+        try await execution.commit(status + [.intent(intent)], at: .sleep(name, "intent"))
     }
 
     private func match(_ record: StepRecord, _ input: String) throws {

@@ -183,9 +183,11 @@ struct StepExecution: Sendable {
     ) async throws -> StepOutput? {
         try execution.requireInside(scope, "step '\(step.name)'")
         try execution.require(.effect)
+        // What waits for a place in a queue has not begun.
+        let status = try await execution.enterBody()
         ledger.attempt += 1
         let deadline = step.timeout.map { execution.now.advanced(by: $0) }
-        try await intend(ledger, input, deadline)
+        try await intend(ledger, input, deadline, status)
         let log = ProgressLog(
             attempt: attempt(ledger), latest: ledger.progress, heartbeat: step.heartbeat, execution: execution)
         let context = context(ledger, deadline, log)
@@ -195,7 +197,7 @@ struct StepExecution: Sendable {
             ) { try await body(context) }
         }
         execution.core.metrics.attemptEnded(execution.workflow, step.name, outcome: ending.name)
-        execution.endBody()
+        execution.leaveBody()
         ledger.progress = log.close()
         switch ending {
         case .returned(let output):
@@ -216,17 +218,18 @@ struct StepExecution: Sendable {
         return "the attempt took longer than \(step.timeout ?? .zero)"
     }
 
-    private func intend(_ ledger: AttemptLedger, _ input: String?, _ deadline: Timestamp?) async throws {
+    private func intend(
+        _ ledger: AttemptLedger, _ input: String?, _ deadline: Timestamp?, _ status: [RunWrite]
+    ) async throws {
         let intent = StepIntent(
             attempt: attempt(ledger), kind: .step, generation: scope.generation, failures: ledger.failures,
             crashes: ledger.crashes, idempotencyKey: idempotencyKey, policy: step.inDoubt.name, input: input,
             inputHash: input.map(Payload.hash), progress: ledger.progress, wakeAt: nil, deadlineAt: deadline)
         do {
-            try await execution.commit(
-                execution.withActivity { $0.beginBody() } + [.intent(intent)], at: .step(step.name, "intent"))
+            try await execution.commit(status + [.intent(intent)], at: .step(step.name, "intent"))
             try execution.require(.effect)
         } catch {
-            execution.endBody()
+            execution.leaveBody()
             throw error
         }
     }

@@ -38,24 +38,35 @@ extension WorkflowError {
 extension RunRecord {
     static let columns = """
         id, workflow, version, status, input, input_hash, dedup_key, epoch, owner, wake_at, deadline_at,
-        cancel_requested_at, output, error, labels, created_at, updated_at, finished_at
+        cancel_requested_at, output, error, labels, created_at, updated_at, finished_at, queue, priority, deaths, rest,
+        child_name, (SELECT parents.id FROM runs AS parents WHERE parents.no = runs.parent_no) AS parent_id
         """
 
     /// - Parameter isHeld: whether somebody holds the run; asked only for runs that are not finished.
     init(_ row: some StoredRow, isHeld: (RunID) -> Bool) throws {
         let id = try runID(row.needText("id"))
         let recorded: RunStatus = try value(row, "status")
-        let isInterrupted = !recorded.isFinished && !isHeld(id)
+        let epoch = try row.number("epoch")
+        // One that no worker has taken yet is not interrupted.
+        let isInterrupted = !recorded.isFinished && !(recorded == .pending && epoch == 0) && !isHeld(id)
         self.init(
             id: id, workflow: try row.needText("workflow"), version: try row.number("version"),
             status: isInterrupted ? .interrupted : recorded, recordedStatus: recorded,
             input: try row.needText("input"), inputHash: try row.needText("input_hash"),
-            dedupKey: try row.text("dedup_key"), epoch: try row.number("epoch"), owner: try json(row, "owner"),
+            dedupKey: try row.text("dedup_key"), epoch: epoch, owner: try json(row, "owner"),
             wakeAt: try row.timeIfAny("wake_at"), deadlineAt: try row.timeIfAny("deadline_at"),
             cancelRequestedAt: try row.timeIfAny("cancel_requested_at"), output: try row.text("output"),
             failure: try json(row, "error"), labels: try json(row, "labels") ?? [:],
             createdAt: try row.time("created_at"), updatedAt: try row.time("updated_at"),
             finishedAt: try row.timeIfAny("finished_at"))
+        if let queue = try row.text("queue") {
+            queueing = Queueing(
+                queue: queue, priority: try row.number("priority"), deaths: try row.number("deaths"),
+                isParked: try row.text("rest") == RunRest.parked.rawValue)
+        }
+        if let parentID = try row.text("parent_id") {
+            parent = Parent(id: try runID(parentID), name: try row.needText("child_name"))
+        }
     }
 }
 

@@ -16,6 +16,9 @@ enum RunStatement: Int, CaseIterable {
     case resourceHeld
     case resourceState
     case resourceFailed
+    case child
+    case receive
+    case rest
     case event
 
     /// What keeps a stale writer out: the words that a mutation test takes away, one statement after the other.
@@ -108,6 +111,28 @@ enum RunStatement: Int, CaseIterable {
             """
             UPDATE resources SET failures = ?5, error = ?6, next_attempt_at = ?7, updated_at = ?3, epoch = ?2
             WHERE idempotency_key = ?4 AND run_no = ?1 AND \(Self.isOurs)
+            """
+        // `?4` id, `?5` name, `?6` workflow, `?7` version, `?8` input, `?9` its hash, `?10` labels, `?11` deadline,
+        // `?12` queue, `?13` priority, `?14` not before, `?15` share, `?16` turn, `?17` its number. What is wanted of the
+        // parent is wanted of the child.
+        case .child:
+            """
+            INSERT INTO runs (
+                no, id, workflow, version, input, input_hash, status, epoch, wake_at, deadline_at, cancel_requested_at,
+                labels, created_at, updated_at, queue, priority, share, turn, parent_no, child_name)
+            SELECT ?17, ?4, ?6, ?7, ?8, ?9, 'pending', 0, ?14, ?11, cancel_requested_at, ?10, ?3, ?3, ?12, ?13, ?15, ?16,
+                no, ?5
+            FROM runs WHERE no = ?1 AND \(Self.epochGuard) AND finished_at IS NULL
+            """
+        // `?4` number of the signal, `?5` the wait.
+        case .receive:
+            """
+            UPDATE signals SET received_by = ?5
+            WHERE seq = ?4 AND run_no = ?1 AND received_by IS NULL AND ?3 IS NOT NULL AND \(Self.isOurs)
+            """
+        case .rest:
+            """
+            UPDATE runs SET rest = ?4, updated_at = ?3 WHERE no = ?1 AND \(Self.epochGuard) AND finished_at IS NULL
             """
         case .event:
             """

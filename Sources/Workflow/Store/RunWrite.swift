@@ -22,8 +22,24 @@ enum RunWrite: Sendable {
     case resourceState(key: String, from: [ResourceRecord.State], to: ResourceRecord.State)
     /// A call to create or release the resource failed.
     case resourceFailed(key: String, failures: Int, failure: Failure, nextAttemptAt: Timestamp?)
+    /// Another run begins on behalf of this one.
+    case child(NewChild)
+    /// A wait of the run takes a signal; no other one will.
+    case receive(signal: Int64, by: String)
+    /// The run's worker lets go of it.
+    case rest(RunRest)
     /// Something for the log.
     case event(NewEvent)
+}
+
+extension RunWrite {
+    /// Whether others may wait for it: a worker for a run or a place in its queue, a run for the end of another one.
+    var isNews: Bool {
+        switch self {
+        case .finish, .child, .rest, .status(.sleeping, _): true
+        default: false
+        }
+    }
 }
 
 /// Which attempt of which step in which generation.
@@ -124,6 +140,8 @@ struct NewRun: Sendable {
     let labels: [String: String]
     /// When it has to be over.
     var deadlineAt: Timestamp? = nil
+    /// Where it waits for a worker; `nil` for a run that begins at once.
+    var place: QueuePlace? = nil
     /// Called inside the transaction, when the run is made and not yet committed.
     var during: (@Sendable () -> Void)?
     /// Whether it could be made.

@@ -44,6 +44,52 @@ protocol WorkflowStore: StoreReading {
     /// others was told of one.
     func awaitCancellationRequests(polling interval: Duration) async throws
 
+    // MARK: Queues
+
+    /// Records a new run that waits in a queue for a worker.
+    func enqueue(_ run: NewRun, place: QueuePlace) async throws -> Enqueued
+
+    /// Sets what holds for all workers of a queue, whatever held before.
+    func configure(_ queue: QueueSettings) async throws
+
+    /// Claims runs that wait in a queue: first those whose worker died or let them go, then by priority, turn and age. No
+    /// more than the queue's limits allow.
+    func take(_ request: QueueRequest, owner: RunOwner) async throws -> QueueAnswer
+
+    /// Lets a run that slept work again, if its queue has a place for it.
+    ///
+    /// - Returns: whether it has.
+    func rouse(_ id: RunID, epoch: Int, queue: String) async throws -> Bool
+
+    /// Lets a parked run be taken by a worker again.
+    ///
+    /// - Returns: whether it was parked.
+    func unpark(_ id: RunID) async throws -> Bool
+
+    /// What one listener hears of this store.
+    func news() -> StoreNews
+
+    // MARK: Signals and children
+
+    /// Records a signal for an unfinished run.
+    ///
+    /// - Returns: `false` if the run has one with this name and key already.
+    func send(_ signal: NewSignal) async throws -> Bool
+
+    /// The oldest signal of each name that the runs have not received.
+    func signals(of runs: [RunID]) async throws -> [PendingSignal]
+
+    /// Those of the runs that have ended.
+    func ended(among runs: [RunID]) async throws -> [RunRecord]
+
+    /// The runs that a run started, by the names that it gave them.
+    func children(of id: RunID) async throws -> [RunRecord]
+
+    /// Asks for the cancellation of what a run started and what that started, with the next commit.
+    func cancelChildren(of id: RunID, epoch: Int)
+
+    // MARK: Ends
+
     /// Deletes a finished run without open resources.
     ///
     /// - Returns: whether there was one with this id.
@@ -86,6 +132,13 @@ enum ClaimPurpose: Sendable {
 /// What came of recording a run.
 enum Creation: Sendable {
     case created(any RunClaim)
+    /// An unfinished or succeeded run has the same dedup key.
+    case existing(RunRecord)
+}
+
+/// What came of recording a run for a queue.
+enum Enqueued: Sendable {
+    case recorded
     /// An unfinished or succeeded run has the same dedup key.
     case existing(RunRecord)
 }

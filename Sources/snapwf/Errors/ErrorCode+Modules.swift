@@ -75,7 +75,7 @@ extension ErrorCode {
         case .storeFailed: .storeFailed
         // Mistakes of a workflow's author, and failures whose cause has a code of its own.
         case .duplicateName, .invalidName, .invalidDuration, .outsideRun, .outsideScope, .outsideStep,
-            .payloadTooLarge, .invalidPayload, .runFailed, .engineClosed:
+            .payloadTooLarge, .invalidPayload, .runFailed, .diedTooOften, .tooManySignals, .engineClosed:
             .failed
         }
     }

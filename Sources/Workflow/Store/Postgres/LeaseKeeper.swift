@@ -63,6 +63,8 @@ final class LeaseKeeper: Sendable {
 
     /// What other processes want cancelled was noted.
     let bell = Bell()
+    /// Of all that listen in this process.
+    let bells = Bells()
     private let configuration: StoreConfiguration
     private let address: PostgresAddress
     private let owner: String
@@ -75,6 +77,7 @@ final class LeaseKeeper: Sendable {
         self.configuration = configuration
         self.address = address
         self.owner = owner
+        bells.add(bell)
         wake = cpq_waker()
         guard wake >= 0 else {
             throw WorkflowError(.storeFailed, "eventfd: \(String(cString: strerror(errno)))")
@@ -95,6 +98,16 @@ final class LeaseKeeper: Sendable {
         let mustStart = state.withLock { state in
             guard !state.isStopped else { return false }
             state.held[claim.id] = Held(claim: claim, until: asked + term)
+            defer { state.isStarted = true }
+            return !state.isStarted
+        }
+        if mustStart { start() }
+    }
+
+    /// Begins to listen, also before the first claim.
+    func listen() {
+        let mustStart = state.withLock { state in
+            guard !state.isStopped else { return false }
             defer { state.isStarted = true }
             return !state.isStarted
         }
@@ -223,7 +236,7 @@ final class LeaseKeeper: Sendable {
             let isNew = link.current == nil
             let connection = try link.connectedAtOnce()
             // What was told while nobody listened.
-            if isNew { bell.ring() }
+            if isNew { bells.ring() }
             let instant = ContinuousClock.now
             guard !asked.isEmpty else { return true }
             let rows = try connection.run(
@@ -261,7 +274,7 @@ final class LeaseKeeper: Sendable {
         }
         guard entries[1].revents != 0, let connection = link.current else { return }
         do {
-            if try connection.notifications() > 0 { bell.ring() }
+            if try connection.notifications() > 0 { bells.ring() }
         } catch {
             link.drop()
         }

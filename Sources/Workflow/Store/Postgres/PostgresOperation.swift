@@ -25,13 +25,17 @@ extension CommitThread where Backend == WritingServer {
     /// Runs statements at once and returns what `read` made of the answers, after the commit.
     func perform<T: Sendable>(
         _ queries: @escaping @Sendable () throws -> [PostgresQuery], recovery: [PostgresQuery] = [],
-        during: (@Sendable () -> Void)? = nil, _ read: @escaping @Sendable ([PostgresResult]) throws -> T
+        during: (@Sendable () -> Void)? = nil, isDurable: Bool = true,
+        refusal: (@Sendable (PostgresError.Refusal) -> any Error)? = nil, _ read: @escaping @Sendable ([PostgresResult]) throws -> T
     ) async throws -> T {
         let result = Slot<T>()
         return try await watch.outcome { completion in
             submit(
                 PostgresOperation(
-                    urgency: .now, queries: queries, recovery: recovery, during: during,
+                    urgency: .now, queries: queries, recovery: recovery, isDurable: isDurable, during: during,
+                    refusal: refusal ?? { _ in
+                        WorkflowError(.storeFailed, "a change does not fit what is recorded")
+                    },
                     read: { result.value = try read($0) }
                 ) { error in
                     if let error {

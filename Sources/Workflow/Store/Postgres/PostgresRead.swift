@@ -30,7 +30,7 @@ enum PostgresRead {
         SELECT \(runColumns) FROM runs
         WHERE id < $1 AND ($2::text IS NULL OR workflow = $2)\(unfinished ? " AND finished_at IS NULL" : "")
             AND CASE
-                WHEN finished_at IS NULL AND NOT EXISTS (
+                WHEN finished_at IS NULL AND NOT (status = 'pending' AND epoch = 0) AND NOT EXISTS (
                     SELECT 1 FROM leases WHERE run_id = runs.id AND expires_at > clock_timestamp())
                 THEN 'interrupted' ELSE status END = ANY ($3::text[])
         ORDER BY id DESC LIMIT $4::bigint

@@ -71,7 +71,7 @@ final class PostgresStore: WorkflowStore, PostgresReading {
                 completion: { completion($0.map { .failure($0) } ?? .success(())) }))
     }
 
-    private static func error(_ refusal: PostgresError.Refusal, of run: RunID) -> WorkflowError {
+    static func error(_ refusal: PostgresError.Refusal, of run: RunID) -> WorkflowError {
         switch refusal {
         case .takenOver: .takenOver(run)
         case .ended: .hasEnded(run)
@@ -103,6 +103,17 @@ final class PostgresStore: WorkflowStore, PostgresReading {
                         SELECT (SELECT count(*) FROM asked) AS asked, (SELECT count(*) FROM told) AS told
                         """, [id.description, "\(now.milliseconds)"]),
                     PostgresQuery("SELECT status FROM runs WHERE id = $1", [id.description]),
+                    PostgresQuery(
+                        """
+                        WITH \(QueueStatement.family("id = $1 AND finished_at IS NULL")),
+                        asked AS (
+                            UPDATE runs SET cancel_requested_at = $2::bigint, updated_at = $2::bigint
+                            WHERE no IN (SELECT no FROM family) AND finished_at IS NULL AND cancel_requested_at IS NULL
+                            RETURNING no)
+                        INSERT INTO events (seq, run_no, at, kind)
+                        SELECT nextval('happenings'), no, $2::bigint, 'run.cancel_requested' FROM asked
+                        """, [id.description, "\(now.milliseconds)"]),
+                    cancelUnbegun(id),
                 ]
             },
             recovery: [
@@ -110,6 +121,7 @@ final class PostgresStore: WorkflowStore, PostgresReading {
                     "SELECT count(*) AS asked FROM runs WHERE id = $1 AND cancel_requested_at IS NOT NULL",
                     [id.description]),
                 PostgresQuery("SELECT status FROM runs WHERE id = $1", [id.description]),
+                PostgresQuery("SELECT 1"), PostgresQuery("SELECT 1"),
             ]
         ) { results -> (isAsked: Bool, status: RunStatus?) in
             (
@@ -135,10 +147,20 @@ final class PostgresStore: WorkflowStore, PostgresReading {
 
     // MARK: - Deletion
 
-    /// What keeps the records of a finished run: something it made may still exist.
+    /// What keeps the records of a finished run: something it made may still exist, or a run that it started, at whatever
+    /// remove, has not ended. A child goes with its parent, which would start it again.
     private static let ownsNothing = """
-        NOT EXISTS (
+        parent_no IS NULL
+        AND NOT EXISTS (
             SELECT 1 FROM resources WHERE run_no = runs.no AND state IN ('intended', 'held', 'releasing'))
+        AND NOT EXISTS (
+            WITH RECURSIVE family (no) AS (
+                SELECT children.no FROM runs AS children WHERE children.parent_no = runs.no
+                UNION ALL SELECT children.no FROM runs AS children JOIN family ON children.parent_no = family.no)
+            SELECT 1 FROM family JOIN runs AS members ON members.no = family.no
+            WHERE members.finished_at IS NULL OR EXISTS (
+                SELECT 1 FROM resources
+                WHERE run_no = members.no AND state IN ('intended', 'held', 'releasing')))
         """
 
     func deleteRun(_ id: RunID) async throws -> Bool {

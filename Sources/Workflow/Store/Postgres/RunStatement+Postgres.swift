@@ -39,6 +39,16 @@ extension RunStatement {
             WITH \(Self.ours(finishedToo: true)), changed AS (\(change) RETURNING 1)
             SELECT require_change(count(*), $1, $2::bigint) FROM changed
             """
+        case .child:
+            """
+            WITH \(Self.ours()), \(QueueStatement.stand(labels: "$10::text", queue: "$12", priority: "$13::bigint")),
+            changed AS (\(change) RETURNING 1),
+            told AS (
+                INSERT INTO events (seq, run_no, at, kind, step, payload)
+                SELECT nextval('happenings'), ours.no, $3::bigint, 'run.child_started', $5, '{"id":"' || $4::text || '"}'
+                FROM ours, changed)
+            SELECT require_change(count(*), $1, $2::bigint) FROM changed
+            """
         default:
             """
             WITH \(Self.ours()), changed AS (\(change) RETURNING 1)
@@ -130,6 +140,29 @@ extension RunStatement {
             UPDATE resources SET failures = $5::bigint, error = $6, next_attempt_at = $7::bigint,
                 updated_at = $3::bigint, epoch = $2::bigint
             FROM ours WHERE idempotency_key = $4 AND run_no = ours.no
+            """
+        // `$4` id, `$5` name, `$6` workflow, `$7` version, `$8` input, `$9` its hash, `$10` labels, `$11` deadline, `$12`
+        // queue, `$13` priority, `$14` not before. What is wanted of the parent is wanted of the child.
+        case .child:
+            """
+            INSERT INTO runs (
+                no, id, workflow, version, input, input_hash, status, epoch, wake_at, deadline_at, cancel_requested_at,
+                labels, created_at, updated_at, queue, priority, share, turn, parent_no, child_name)
+            SELECT nextval('happenings'), $4, $6, $7::bigint, $8, $9, 'pending', 0, $14::bigint, $11::bigint,
+                parents.cancel_requested_at, $10, $3::bigint, $3::bigint, $12, $13::bigint, stand.share, stand.turn,
+                ours.no, $5
+            FROM ours JOIN runs AS parents ON parents.no = ours.no, stand
+            """
+        // `$4` number of the signal, `$5` the wait.
+        case .receive:
+            """
+            UPDATE signals SET received_by = $5
+            FROM ours
+            WHERE seq = $4::bigint AND run_no = ours.no AND received_by IS NULL AND $3::bigint IS NOT NULL
+            """
+        case .rest:
+            """
+            UPDATE runs SET rest = $4, updated_at = $3::bigint FROM ours WHERE runs.no = ours.no
             """
         case .event:
             """

@@ -37,6 +37,9 @@ extension WriteBatch {
             (.resourceState, [key, to.rawValue, "{\(from.map(\.rawValue).joined(separator: ","))}"])
         case .resourceFailed(let key, let failures, let failure, let next):
             (.resourceFailed, [key, "\(failures)", Payload.text(of: failure), text(next)])
+        case .child(let child): (.child, values(child))
+        case .receive(let signal, let wait): (.receive, ["\(signal)", wait])
+        case .rest(let rest): (.rest, [rest.rawValue])
         case .event(let event):
             (.event, [event.kind, event.name, event.attempt.map { "\($0)" }, event.payload, event.dedupKey])
         }
@@ -75,6 +78,14 @@ extension WriteBatch {
         [
             intent.key.idempotencyKey, intent.key.name, intent.kind, intent.scope, "\(intent.key.generation)",
             "\(Timestamp(intent.key.intendedAt).milliseconds)",
+        ]
+    }
+
+    private func values(_ child: NewChild) -> [String?] {
+        [
+            child.id.description, child.name, child.workflow, "\(child.version)", child.input, child.inputHash,
+            Payload.text(of: child.labels), text(child.deadlineAt), child.place.queue, "\(child.place.priority)",
+            text(child.place.notBefore),
         ]
     }
 

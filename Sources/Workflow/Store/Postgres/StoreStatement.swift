@@ -93,7 +93,8 @@ enum StoreStatement: String, CaseIterable {
                 status = CASE WHEN $6::boolean THEN 'running' ELSE runs.status END,
                 wake_at = CASE WHEN $6::boolean THEN NULL ELSE runs.wake_at END,
                 owner = CASE WHEN $6::boolean THEN $5 ELSE runs.owner END,
-                updated_at = CASE WHEN $6::boolean THEN $4::bigint ELSE runs.updated_at END
+                updated_at = CASE WHEN $6::boolean THEN $4::bigint ELSE runs.updated_at END,
+                rest = CASE WHEN $6::boolean THEN NULL ELSE runs.rest END
             FROM run, lease WHERE runs.no = run.no
             RETURNING runs.no, runs.epoch),
         event AS (

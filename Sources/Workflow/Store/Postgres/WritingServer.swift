@@ -42,7 +42,8 @@ final class WritingServer: CommitBackend {
             try PostgresMigration.migrate(connection)
             try connection.prepare(
                 RunStatement.allCases.map { ($0.name, rewrite($0, $0.postgres)) }
-                    + StoreStatement.allCases.map { ($0.rawValue, $0.sql) })
+                    + StoreStatement.allCases.map { ($0.rawValue, $0.sql) }
+                    + QueueStatement.allCases.map { ($0.name, $0.sql) })
         }
         do {
             try link.connected().script("DELETE FROM writers WHERE seen_at < now() - interval '7 days'")

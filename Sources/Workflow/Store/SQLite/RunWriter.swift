@@ -53,6 +53,13 @@ struct RunWriter {
                 statement.bind(6, Payload.text(of: failure))
                 statement.bind(7, next?.milliseconds)
             }
+        case .child(let child): try apply(child)
+        case .receive(let signal, let wait):
+            try change(.receive) { statement in
+                statement.bind(4, signal)
+                statement.bind(5, wait)
+            }
+        case .rest(let rest): try change(.rest) { $0.bind(4, rest.rawValue) }
         case .event(let event): try append(event)
         }
     }
@@ -164,6 +171,36 @@ struct RunWriter {
             statement.bind(8, intent.key.generation)
             statement.bind(9, Timestamp(intent.key.intendedAt).milliseconds)
         }
+    }
+
+    // MARK: - Children
+
+    private func apply(_ child: NewChild) throws {
+        let (share, turn) = try session.turn(of: child.labels, in: child.place)
+        let number = try session.sequence.next(db)
+        try change(.child) { statement in
+            statement.bind(4, child.id.description)
+            statement.bind(5, child.name)
+            statement.bind(6, child.workflow)
+            statement.bind(7, child.version)
+            statement.bind(8, child.input)
+            statement.bind(9, child.inputHash)
+            statement.bind(10, Payload.text(of: child.labels))
+            statement.bind(11, child.deadlineAt?.milliseconds)
+            statement.bind(12, child.place.queue)
+            statement.bind(13, child.place.priority)
+            statement.bind(14, child.place.notBefore?.milliseconds)
+            statement.bind(15, share)
+            statement.bind(16, turn)
+            statement.bind(17, number)
+        }
+        // Without a guard of its own: nothing comes here that the statement above did not let through.
+        try db.cachedStatement(
+            sql: "INSERT INTO events (seq, run_no, at, kind, step, payload) VALUES (?, ?, ?, 'run.child_started', ?, ?)"
+        ).execute(arguments: [
+            try session.sequence.next(db), no, now.milliseconds, child.name,
+            Payload.text(of: ["id": child.id.description]),
+        ])
     }
 
     // MARK: - Events

@@ -59,7 +59,7 @@ extension SQLiteStore {
     }
 
     /// The run that has the new one's dedup key.
-    private func find(_ run: NewRun, _ db: Database) throws -> RunRecord? {
+    func find(_ run: NewRun, _ db: Database) throws -> RunRecord? {
         guard let key = run.dedupKey else { return nil }
         return try Row.fetchOne(
             db,
@@ -113,7 +113,8 @@ extension SQLiteStore {
         if purpose == .execution {
             try db.execute(
                 sql: """
-                    UPDATE runs SET epoch = epoch + 1, status = 'running', wake_at = NULL, owner = ?, updated_at = ?
+                    UPDATE runs SET epoch = epoch + 1, status = 'running', wake_at = NULL, owner = ?, updated_at = ?,
+                        rest = NULL
                     WHERE no = ?
                     """,
                 arguments: [Payload.text(of: owner), now.milliseconds, no])

@@ -8,6 +8,8 @@ final class SQLiteStore: WorkflowStore, SQLiteReading {
     let reader: SQLiteReader
     let writer: SQLiteWriter
     let locks: RunLocks
+    /// Of all that listen in this process.
+    let bells = Bells()
 
     private init(clock: any EngineClock, reader: SQLiteReader, writer: SQLiteWriter, locks: RunLocks) {
         self.clock = clock
@@ -44,8 +46,9 @@ final class SQLiteStore: WorkflowStore, SQLiteReading {
                     now: now)
                 for write in batch.writes { try writer.apply(write) }
                 batch.during?()
-            } completion: { error in
+            } completion: { [self] error in
                 completion(error.map { .failure($0) } ?? .success(()))
+                if batch.writes.contains(where: \.isNews) { bells.ring() }
             })
     }
 
@@ -67,8 +70,12 @@ final class SQLiteStore: WorkflowStore, SQLiteReading {
                 guard let status = try status(of: id, db) else { throw WorkflowError.unknownRun(id) }
                 throw WorkflowError.alreadyFinished(id, status)
             }
-            try append("run.cancel_requested", run: try session.number(of: id), session)
+            let no = try session.number(of: id)
+            try append("run.cancel_requested", run: no, session)
+            try endUnbegun(no, session)
+            try cancelDescendants(of: no, session)
         }
+        bells.ring()
     }
 
     func cancellationRequests() async throws -> [RunID] {
@@ -79,16 +86,28 @@ final class SQLiteStore: WorkflowStore, SQLiteReading {
         }
     }
 
-    /// What keeps the records of a finished run: something it made may still exist.
+    /// What keeps the records of a finished run: something it made may still exist, or a run that it started, at whatever
+    /// remove, has not ended.
     private static let ownsNothing = """
         NOT EXISTS (
             SELECT 1 FROM resources WHERE run_no = runs.no AND state IN ('intended', 'held', 'releasing'))
+        AND NOT EXISTS (
+            WITH RECURSIVE family (no) AS (
+                SELECT no FROM runs AS children WHERE children.parent_no = runs.no
+                UNION ALL SELECT children.no FROM runs AS children JOIN family ON children.parent_no = family.no)
+            SELECT 1 FROM family JOIN runs AS members ON members.no = family.no
+            WHERE members.finished_at IS NULL OR EXISTS (
+                SELECT 1 FROM resources
+                WHERE run_no = members.no AND state IN ('intended', 'held', 'releasing')))
         """
+
+    /// A child goes with its parent, which would start it again.
+    private static let isNoChild = "parent_no IS NULL"
 
     func deleteRun(_ id: RunID) async throws -> Bool {
         try await writer.perform { session in
             try session.db.execute(
-                sql: "DELETE FROM runs WHERE id = ? AND finished_at IS NOT NULL AND \(Self.ownsNothing)",
+                sql: "DELETE FROM runs WHERE id = ? AND finished_at IS NOT NULL AND \(Self.isNoChild) AND \(Self.ownsNothing)",
                 arguments: [id.description])
             return session.db.changesCount == 1
         }
@@ -107,7 +126,7 @@ final class SQLiteStore: WorkflowStore, SQLiteReading {
                                 AND no NOT IN (
                                     SELECT no FROM runs WHERE finished_at IS NOT NULL
                                     ORDER BY finished_at DESC, id DESC LIMIT :keep)
-                                AND \(Self.ownsNothing)
+                                AND \(Self.isNoChild) AND \(Self.ownsNothing)
                             ORDER BY finished_at LIMIT :batch)
                         """,
                     arguments: ["cutoff": cutoff.milliseconds, "keep": keep, "batch": batch])

@@ -1,0 +1,72 @@
+import Foundation
+import Logging
+
+extension EngineCore {
+    func enqueue<W: WorkflowDefinition>(
+        _ workflow: W, input: W.Input, place: QueuePlace, dedupKey: String?, labels: [String: String],
+        timeout: Duration?
+    ) async throws -> RunHandle<W.Output> {
+        try requireOpen()
+        try Names.check(W.name, what: "workflow")
+        try Names.check(place.queue, what: "queue")
+        if let dedupKey { try Names.check(dedupKey, what: "dedup key") }
+        try Limits.check(timeout, what: "the timeout of the run")
+        let text = try encode(input, what: "the input of workflow '\(W.name)'")
+        _ = try encode(labels, what: "the labels of the run")
+        let run = NewRun(
+            id: configuration.makeRunID(clock.now()), workflow: W.name, version: W.version, input: text,
+            inputHash: Payload.hash(text), dedupKey: dedupKey, labels: labels,
+            deadlineAt: timeout.map { Timestamp(clock.now()).advanced(by: $0) }, during: probe(.during, .create))
+        try pass(.before, .create)
+        let answer = try await store.enqueue(run, place: place)
+        try pass(.after, .create)
+        switch answer {
+        case .recorded: return queuedHandle(run.id, existing: nil, as: W.self)
+        case .existing(let record): return queuedHandle(record.id, existing: record, as: W.self)
+        }
+    }
+
+    func work(on queues: [QueueConfiguration]) async throws -> Worker {
+        try requireOpen()
+        for queue in queues {
+            try Names.check(queue.name, what: "queue")
+            try await store.configure(queue.settings)
+        }
+        return Worker(core: self, queues: queues)
+    }
+
+    func signal(_ id: RunID, _ name: String, _ payload: some Encodable, key: String?) async throws -> Bool {
+        try requireOpen()
+        try Names.check(name, what: "signal")
+        if let key { try Names.check(key, what: "key of a signal") }
+        let text = try encode(payload, what: "the payload of signal '\(name)'")
+        return try await store.send(
+            NewSignal(run: id, name: name, key: key ?? RunID(time: clock.now()).description, payload: text))
+    }
+
+    /// Ends a run that was taken and that nobody dares to execute. What it owns stays in the ledger.
+    func bury(_ claimed: Claimed, _ deaths: Int) async throws {
+        let id = claimed.record.id
+        let failure = Failure(deaths: .diedTooOften(id, deaths))
+        store.cancelChildren(of: id, epoch: claimed.claim.epoch)
+        try await store.commit(
+            [.finish(.failed, output: nil, failure: failure), .event(NewEvent("run.failed", payload: failure))],
+            run: id, epoch: claimed.claim.epoch)
+        await store.relinquish(claimed.claim, isOver: true)
+    }
+
+    /// Lets go of a run that was taken and could not be begun: for a person, unless this engine is about to end.
+    func leaveUnbegun(_ claimed: Claimed, _ error: any Error) async {
+        let isClosing = (error as? WorkflowError)?.code == .engineClosed
+        var writes: [RunWrite] = [.rest(isClosing ? .yielded : .parked)]
+        if !isClosing { writes.append(.event(NewEvent("run.parked", payload: ["reason": "\(error)"]))) }
+        do {
+            try await store.commit(writes, run: claimed.record.id, epoch: claimed.claim.epoch)
+        } catch {
+            logger.warning(
+                "a run that could not be begun could not be parked",
+                metadata: ["run": "\(claimed.record.id)", "error": "\(error)"])
+        }
+        await store.relinquish(claimed.claim, isOver: false)
+    }
+}

@@ -1,0 +1,141 @@
+import Foundation
+import Logging
+import Synchronization
+
+/// Takes runs from queues and executes them, until it is drained.
+///
+/// It takes runs of the workflows that its engine knows, in the version that it knows. A run whose worker died comes back:
+/// on SQLite at once, on PostgreSQL when its lease has ended.
+public final class Worker: Sendable {
+    private struct State {
+        var loops: [Task<Void, Never>] = []
+        var runs: [RunID: RunExecution] = [:]
+        var isDraining = false
+        var done = 0
+    }
+
+    private let core: EngineCore
+    private let state = Mutex(State())
+    private let places: [WorkerPlaces]
+    /// Everything has ended, after a drain.
+    private let idle = Promise<Void>()
+
+    /// How often is looked for what nothing told of, such as the end of a lease.
+    private static let slowPoll = Duration.seconds(1)
+    /// How many runs are taken at once at most.
+    private static let batch = 16
+
+    init(core: EngineCore, queues: [QueueConfiguration]) {
+        self.core = core
+        places = queues.map { WorkerPlaces($0, news: core.store.news()) }
+        let loops = zip(queues, places).map { queue, places in Task { [self] in await work(queue, places) } }
+        state.withLock { $0.loops = loops }
+    }
+
+    /// The runs that it executes now, those that sleep or wait included.
+    public var runs: [RunID] { state.withLock { $0.runs.keys.sorted() } }
+
+    /// How many runs it has executed, to their end or until it let them go.
+    public var executed: Int { state.withLock { $0.done } }
+
+    /// Takes no more runs, lets those that work end within `deadline`, and interrupts the others: they keep what they own,
+    /// and another worker goes on with them. Those that sleep, or wait for something, are let go at once.
+    ///
+    /// Returns when it holds nothing any more, or when an interrupted body has ignored that for twice the
+    /// ``EngineConfiguration/cancellationGrace``. Safe to call twice; the later deadline counts for nothing.
+    public func drain(within deadline: Duration) async {
+        let loops = state.withLock { state in
+            state.isDraining = true
+            return state.loops
+        }
+        for loop in loops { loop.cancel() }
+        for loop in loops { await loop.value }
+        finishIfIdle()
+        let end = ContinuousClock.now + deadline
+        while true {
+            let (runs, sleeping) = state.withLock { state in
+                (Array(state.runs.values), state.runs.values.filter(\.isAsleep))
+            }
+            if runs.isEmpty { return }
+            guard ContinuousClock.now < end else { break }
+            for run in sleeping { run.stop(.interrupted) }
+            await wait(atMost: .milliseconds(20))
+        }
+        for run in state.withLock({ Array($0.runs.values) }) { run.stop(.interrupted) }
+        await wait(atMost: core.configuration.cancellationGrace * 2)
+    }
+
+    private func wait(atMost patience: Duration) async {
+        let waiting = Attempt<Void>(grace: .zero)
+        _ = await waiting.run(
+            until: Timestamp(SystemClock().now()).advanced(by: patience), clock: SystemClock()
+        ) { [idle] in await idle.value() }
+    }
+
+    private func finishIfIdle() {
+        let isIdle = state.withLock { $0.isDraining && $0.runs.isEmpty }
+        if isIdle { idle.fulfil(()) }
+    }
+
+    // MARK: - The loop of a queue
+
+    private func work(_ queue: QueueConfiguration, _ places: WorkerPlaces) async {
+        while !Task.isCancelled {
+            do {
+                try core.requireOpen()
+                let pause = try await takeSome(queue, places)
+                if let pause { try await places.news.wait(atMost: pause) }
+            } catch is CancellationError {
+                return
+            } catch let error as WorkflowError where error.code == .engineClosed {
+                return
+            } catch {
+                core.logger.warning(
+                    "no runs could be taken from the queue",
+                    metadata: ["queue": "\(queue.name)", "error": "\(error)"])
+                do { try await Task.sleep(for: Self.slowPoll, clock: .continuous) } catch { return }
+            }
+        }
+    }
+
+    /// - Returns: how long to wait for news; `nil` if there may be more to take.
+    private func takeSome(_ queue: QueueConfiguration, _ places: WorkerPlaces) async throws -> Duration? {
+        let limit = min(places.free, Self.batch)
+        guard limit > 0 else { return Self.slowPoll }
+        let request = QueueRequest(queue: queue.name, workflows: core.knownWorkflows, limit: limit)
+        let answer = try await core.store.take(request, owner: core.owner())
+        for claimed in answer.claimed { await begin(claimed, queue, places) }
+        if answer.claimed.count == limit { return nil }
+        return min(answer.nextDue ?? Self.slowPoll, Self.slowPoll)
+    }
+
+    private func begin(_ claimed: Claimed, _ queue: QueueConfiguration, _ places: WorkerPlaces) async {
+        let id = claimed.record.id
+        places.take()
+        let place = RunPlace(places)
+        do {
+            if let deaths = claimed.record.queueing?.deaths, deaths > queue.deathLimit * 2 {
+                try await core.bury(claimed, deaths)
+                place.giveUp()
+                return
+            }
+            guard let registered = core.registered(claimed.record.workflow) else {
+                throw WorkflowError(.unknownWorkflow, "the workflow '\(claimed.record.workflow)' is not registered")
+            }
+            let execution = try registered.execute(core, claimed, place, queue.deathLimit)
+            state.withLock { $0.runs[id] = execution }
+            Task { [self] in
+                _ = await execution.outcome.value()
+                place.giveUp()
+                state.withLock { state in
+                    state.runs[id] = nil
+                    state.done += 1
+                }
+                finishIfIdle()
+            }
+        } catch {
+            await core.leaveUnbegun(claimed, error)
+            place.giveUp()
+        }
+    }
+}

@@ -1,0 +1,71 @@
+-- The tables of migrations/workflow/v0002_queues.sql, and what wakes those who wait.
+
+-- The queue whose workers execute the run; NULL for one that is started and resumed by hand.
+ALTER TABLE runs
+    ADD COLUMN queue      text COLLATE "C",
+    ADD COLUMN priority   bigint NOT NULL DEFAULT 0,
+    -- Whose turn it is: the value of the queue's fairness label, and the round in which the run stands.
+    ADD COLUMN share      text COLLATE "C" NOT NULL DEFAULT '',
+    ADD COLUMN turn       bigint NOT NULL DEFAULT 0,
+    -- How many workers died while they executed it.
+    ADD COLUMN deaths     bigint NOT NULL DEFAULT 0,
+    -- How its last worker left it: for another one, or for a person. NULL while it is executed, and after a death.
+    ADD COLUMN rest       text CHECK (rest IN ('yielded', 'parked')),
+    ADD COLUMN parent_no  bigint REFERENCES runs (no) ON DELETE CASCADE,
+    ADD COLUMN child_name text;
+
+CREATE INDEX runs_waiting ON runs (queue, priority DESC, turn, no) WHERE queue IS NOT NULL AND status = 'pending';
+CREATE INDEX runs_shares ON runs (queue, priority, share, turn) WHERE queue IS NOT NULL AND status = 'pending';
+CREATE INDEX runs_due ON runs (queue, wake_at) WHERE queue IS NOT NULL AND status = 'pending' AND wake_at IS NOT NULL;
+CREATE INDEX runs_taken ON runs (queue) WHERE queue IS NOT NULL AND status IN ('running', 'sleeping');
+CREATE UNIQUE INDEX runs_by_parent ON runs (parent_no, child_name) WHERE parent_no IS NOT NULL;
+
+-- What holds for all workers of a queue. NULL is no limit. Who takes runs of a queue with a limit locks its row.
+CREATE TABLE queues (
+    name        text COLLATE "C" PRIMARY KEY,
+    concurrency bigint CHECK (concurrency >= 1),
+    rate_limit  bigint CHECK (rate_limit >= 1),
+    rate_period bigint CHECK (rate_period >= 1),
+    fairness    text,
+    CHECK ((rate_limit IS NULL) = (rate_period IS NULL))
+);
+
+-- When runs of a queue with a rate were first begun, by the clock of the database, as long as the rate looks back.
+CREATE TABLE queue_starts (
+    queue text COLLATE "C" NOT NULL,
+    at    bigint NOT NULL
+);
+
+CREATE INDEX queue_starts_by_queue ON queue_starts (queue, at);
+
+-- Kept after it was received, so that its key stays taken.
+CREATE TABLE signals (
+    seq         bigint PRIMARY KEY,
+    run_no      bigint NOT NULL REFERENCES runs (no) ON DELETE CASCADE,
+    name        text NOT NULL,
+    key         text NOT NULL,
+    payload     text NOT NULL,
+    at          bigint NOT NULL,
+    -- The wait that received it.
+    received_by text,
+    UNIQUE (run_no, name, key)
+);
+
+CREATE INDEX signals_waiting ON signals (run_no, name, seq) WHERE received_by IS NULL;
+
+-- Tells all that listen that there is something to look for: a run to take, a place that became free, an end, a signal.
+-- What is told many times in one transaction is told once.
+CREATE FUNCTION tell_listeners() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM pg_notify('workflow_' || (SELECT oid FROM pg_namespace WHERE nspname = tg_table_schema), '');
+    RETURN NULL;
+END
+$$;
+
+CREATE TRIGGER runs_tell_new AFTER INSERT ON runs FOR EACH ROW WHEN (new.queue IS NOT NULL)
+    EXECUTE FUNCTION tell_listeners();
+CREATE TRIGGER runs_tell_left AFTER UPDATE OF status, rest ON runs FOR EACH ROW
+    WHEN (new.queue IS NOT NULL AND (new.finished_at IS NOT NULL OR new.rest IS NOT NULL
+        OR (old.status = 'running' AND new.status = 'sleeping')))
+    EXECUTE FUNCTION tell_listeners();
+CREATE TRIGGER signals_tell AFTER INSERT ON signals FOR EACH ROW EXECUTE FUNCTION tell_listeners();
