@@ -45,7 +45,7 @@ test:
 	scripts/try-release
 	scripts/try-package
 	scripts/check-links
-	scripts/sample-image out/sample-image
+	SNAPWF_HOME="$(CURDIR)/out/state" scripts/run ""
 	scripts/try-readme $(RELEASE)/release oci:$(CURDIR)/out/sample-image:latest
 	swift build --build-tests
 	scripts/docs

@@ -85,7 +85,7 @@ let package = Package(
             name: "RootFS", dependencies: ["CISAL", "CZlib", "CZstd", "EXT4", "Threads", crypto],
             swiftSettings: settings),
         .target(
-            name: "OCI", dependencies: ["Files", "Threads", crypto, httpClient, logging, nioSSL] + nio,
+            name: "OCI", dependencies: ["Files", "Proxies", "Threads", crypto, httpClient, logging, nioSSL] + nio,
             swiftSettings: settings),
 
         // Snapshots as artifacts of a registry. It knows no file system and no workflow.
@@ -97,6 +97,9 @@ let package = Package(
         .target(name: "Files", dependencies: ["Threads"], swiftSettings: settings),
         .target(name: "HelperInterface", dependencies: ["Files", "Threads", crypto], swiftSettings: settings),
 
+        // What HTTP_PROXY and its like say, to whoever speaks HTTP.
+        .target(name: "Proxies", swiftSettings: settings),
+
         // Blocking work that is done at the same time.
         .target(name: "Threads", swiftSettings: settings),
 
@@ -104,7 +107,7 @@ let package = Package(
         .target(
             name: "Connect",
             dependencies: [
-                "CZlib", httpClient, httpTypes, logging, nioSSL, protobuf,
+                "CZlib", "Proxies", httpClient, httpTypes, logging, nioSSL, protobuf,
                 .product(name: "NIOHTTP2", package: "swift-nio-http2"),
             ] + nio + hummingbird,
             swiftSettings: settings),
@@ -178,7 +181,7 @@ let package = Package(
         .target(name: "CLineOutput", path: "Tests/CLineOutput"),
         .target(name: "TestSupport", dependencies: ["CLineOutput"], path: "Tests/TestSupport", swiftSettings: settings),
         .testTarget(
-            name: "OCITests", dependencies: ["Files", "OCI", "TestSupport", crypto, logging] + nio,
+            name: "OCITests", dependencies: ["Files", "OCI", "Proxies", "TestSupport", crypto, logging] + nio,
             swiftSettings: settings),
         .testTarget(
             name: "ArtifactsTests",
@@ -193,7 +196,7 @@ let package = Package(
             swiftSettings: settings),
         .testTarget(
             name: "ConnectTests",
-            dependencies: ["Connect", "TestSupport", httpClient, httpTypes, logging, nioSSL, protobuf] + nio,
+            dependencies: ["Connect", "Proxies", "TestSupport", httpClient, httpTypes, logging, nioSSL, protobuf] + nio,
             swiftSettings: settings),
         .testTarget(
             name: "SandboxServerTests",

@@ -2,7 +2,8 @@ import Glibc
 
 /// Removes a file, or a directory tree that somebody hostile may have filled: odd modes, symbolic links, any depth.
 ///
-/// Nothing there is success. Nothing outside of the tree is touched: links are removed and never followed. Safe to repeat, and for two at once.
+/// Nothing there is success. Nothing outside of the tree is touched: links are removed and never followed. Safe to repeat,
+/// and for two at once.
 package func removeTree(_ path: String) throws(FileError) {
     if unlink(path) == 0 || errno == ENOENT { return }
     // unlink(2): EISDIR on Linux, EPERM by POSIX.

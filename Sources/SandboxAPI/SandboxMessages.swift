@@ -9,7 +9,6 @@ package typealias SandboxStatus = Depot_Sandbox_V1_SandboxStatus
 package typealias FileType = Depot_Sandbox_V1_FileType
 package typealias FileSystemErrorDetail = Depot_Sandbox_V1_FileSystemErrorDetail
 package typealias SnapshotMessage = Depot_Sandbox_V1_Snapshot
-package typealias SnapshotStatus = Depot_Sandbox_V1_SnapshotStatus
 package typealias AccessRequest = Depot_Sandbox_V1_AccessRequest
 package typealias AccessResponse = Depot_Sandbox_V1_AccessResponse
 package typealias AttachCommandRequest = Depot_Sandbox_V1_AttachCommandRequest

@@ -34,11 +34,19 @@ extension SnapshotError {
             SnapshotError(.apiCredentials, error.description)
         case .incompatible:
             // An address that is wrong from the start is refused before anything starts; a page of maintenance passes.
-            SnapshotError(.unavailable, error.description, retryable: true)
-        case .unavailable, .didNotStart, .missingTool, .notPermitted, .unimplemented:
+            SnapshotError(.incompatible, error.description, retryable: true)
+        case .unavailable, .didNotStart, .alreadyExists, .commandTimedOut, .deadlineExceeded:
             SnapshotError(.unavailable, error.description, retryable: error.isRetryable)
-        default:
-            SnapshotError(.failed, error.description, retryable: error.isRetryable)
+        case .missingTool:
+            SnapshotError(.missingTool, error.description)
+        case .notPermitted:
+            SnapshotError(.notPermitted, error.description)
+        case .unimplemented:
+            SnapshotError(.notSupported, error.description)
+        case .commandFailed, .commandLost, .corrupt, .system:
+            SnapshotError(.sandboxFailed, error.description, retryable: error.isRetryable)
+        case .outputTooLarge:
+            SnapshotError(.failed, error.description)
         }
     }
 

@@ -34,6 +34,16 @@ package struct SnapshotError: Error, Sendable, Codable, CustomStringConvertible,
         case apiCredentials
         /// Something that should answer does not: registry, provider.
         case unavailable
+        /// What answers at the API's address is no Sandbox API.
+        case incompatible
+        /// A program that sandboxes need is not installed.
+        case missingTool
+        /// The kernel or the provider does not let this user do what a sandbox needs.
+        case notPermitted
+        /// The provider cannot do what was asked.
+        case notSupported
+        /// A sandbox, or a command in it, failed in a way nobody foresaw.
+        case sandboxFailed
         /// No room.
         case diskFull
         /// `--size` is less than the content needs.
@@ -64,12 +74,10 @@ package struct SnapshotError: Error, Sendable, Codable, CustomStringConvertible,
         case .badImage, .sizeTooSmall: .badImage
         case .imageNotFound, .runNotFound, .snapshotNotFound: .notFound
         case .credentials, .apiCredentials: .credentials
-        case .unavailable: .unavailable
+        case .unavailable, .incompatible, .missingTool, .notPermitted, .notSupported, .sandboxFailed: .unavailable
         case .usage: .usage
         case .stateDirectory, .catalogNewerThanProgram, .catalog, .snapshotDamaged, .snapshotInUse, .runUnfinished,
-            .helper,
-            .helperDied,
-            .diskFull, .failed:
+            .helper, .helperDied, .diskFull, .failed:
             .failed
         }
     }

@@ -25,10 +25,10 @@ struct Snapwf: AsyncParsableCommand {
         // A reader that went away is an error of a write, never a signal that skips what must be saved.
         signal(SIGPIPE, SIG_IGN)
         // Before everything else: the shim is started for each sandbox and must be small and quick.
-        if CommandLine.arguments.count == 3, CommandLine.arguments[1] == shimVerb {
+        if CommandLine.arguments.count == 3, CommandLine.arguments[1] == Places.shimVerb {
             Glibc.exit(runSandboxShim(directory: CommandLine.arguments[2]))
         }
-        if CommandLine.arguments.count == 3, CommandLine.arguments[1] == machineShimVerb {
+        if CommandLine.arguments.count == 3, CommandLine.arguments[1] == Places.machineShimVerb {
             Glibc.exit(runGuestShim(directory: CommandLine.arguments[2]))
         }
         Detachment.closeWhatIsInherited()
@@ -137,19 +137,4 @@ struct Snapwf: AsyncParsableCommand {
         Terminal.standardError.write(report.text)
         Glibc.exit(ExitStatus.usage.rawValue)
     }
-
-    /// The hidden verb that a sandbox's shim is started with.
-    static let shimVerb = "sandbox-shim"
-    /// The same for a virtual machine's.
-    static let machineShimVerb = "guest-shim"
-}
-
-/// The command is over and everything there was to say has been said.
-struct Exit: Error {
-    let code: Int32
-
-    init(_ status: ExitStatus) { code = status.rawValue }
-
-    /// With the code of another process.
-    init(code: Int32) { self.code = code }
 }

@@ -1,3 +1,4 @@
+import Proxies
 import SwiftProtobuf
 import Testing
 
@@ -36,7 +37,10 @@ struct AddressTests {
     }
 
     private func proxy(_ environment: [String: String]?, _ url: String) throws -> ProxyVariables.Proxy? {
-        try ProxyVariables(environment).proxy(for: try ServerAddress(url))
+        let address = try ServerAddress(url)
+        var configuration = ConnectClientConfiguration(address: address)
+        configuration.proxyEnvironment = environment
+        return try configuration.proxy(for: address)
     }
 
     @Test("proxies come from the variables, in either case, and not for loopback or exempt hosts")

@@ -20,6 +20,11 @@ extension EndToEnd {
             try await pass("documents", registry.host, minimum: 60, of: "documents")
         }
 
+        @Test("every documented error can happen, has its code and its exit code, and ends with what to type next")
+        func errors() async throws {
+            try await pass("errors", minimum: 41, of: "errors")
+        }
+
         /// Runs a script; its last line counts, the others are failures.
         private func pass(_ script: String, _ arguments: String..., minimum: Int, of counted: String) async throws {
             if let missing = Peer.whyNot { Issue.record("\(missing)") }

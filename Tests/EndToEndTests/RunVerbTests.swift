@@ -31,6 +31,23 @@ extension EndToEnd {
             #expect(story.contains("(nobody at work)") && story.contains("died with its process"), "\(story)")
         }
 
+        @Test("logs prints every event of a run that had very many")
+        func manyEvents() async throws {
+            let installation = try Installation()
+            let run = try await installation.snapwf("run", "-q", "oci:/no/such:latest")
+            #expect(run.status == 3, "\(run.everything)")
+            let few = try await installation.snapwf("logs").output.split(separator: "\n").count
+            try await tool(
+                "sqlite3", installation.home + "/workflow.db",
+                """
+                WITH RECURSIVE numbers (i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM numbers WHERE i < 12000)
+                INSERT INTO events (seq, run_no, at, kind)
+                SELECT i + (SELECT max(seq) FROM events), no, updated_at, 'note' FROM numbers, runs
+                """)
+            let many = try await installation.snapwf("logs").output.split(separator: "\n").count
+            #expect(many == few + 12_000)
+        }
+
         @Test("cancel ends a run of another process and its sandbox; a second time that is no error")
         func cancelElsewhere() async throws {
             let registry = try await SlowRegistry(layout: try await Images.shared.smallLayout())

@@ -1,5 +1,6 @@
 import Foundation
 import Logging
+import Proxies
 import Synchronization
 import Testing
 
@@ -448,19 +449,31 @@ struct RedirectTests {
             ("https://ghcr.io/", ["https_proxy": "http://p:1", "NO_PROXY": "ghcr.io:443"], nil),
             ("https://ghcr.io/", ["https_proxy": "http://p:1", "no_proxy": "ghcr.io:80,cr.io"], "p:1"),
             ("https://ghcr.io/", ["https_proxy": "http://p:1", "no_proxy": "*"], nil),
-            ("https://localhost/", ["https_proxy": "http://p:1"], nil), ("https://ghcr.io/", ["https_proxy": ""], nil),
+            ("https://localhost/", ["https_proxy": "http://p:1"], nil),
+            ("https://[fd00::5]/", ["https_proxy": "http://p:1", "no_proxy": "fd00::5"], nil),
+            ("https://[fd00::5]:5000/", ["https_proxy": "http://p:1", "no_proxy": "[fd00::5]:5000"], nil),
+            ("https://[fd00::5]/", ["https_proxy": "http://p:1", "no_proxy": "[fd00::5]:5000,fd00::"], "p:1"),
+            ("https://ghcr.io/", ["https_proxy": ""], nil),
         ] as [(String, [String: String], String?)])
     func proxyChoice(address: String, environment: [String: String], proxy: String?) throws {
         let origin = try #require(WebAddress(address)).origin
-        let found = try ProxySettings(environment: environment).proxy(for: origin)
+        let found = try ProxyVariables(environment)
+            .proxy(forHost: origin.host, port: origin.port, isEncrypted: origin.isEncrypted)
         #expect(found.map { "\($0.host):\($0.port)" } == proxy)
     }
 
-    @Test("a proxy that is none is an error, not a direct connection")
-    func badProxy() throws {
-        let origin = try #require(WebAddress("https://ghcr.io/")).origin
-        for value in ["socks5://p:1", "http://p:x", "http://"] {
-            #expect(throws: OCIError.self) { try ProxySettings(environment: ["https_proxy": value]).proxy(for: origin) }
+    @Test(
+        "a proxy that is none is an error, not a direct connection",
+        arguments: ["socks5://p:1", "http://p:x", "http://"])
+    func badProxy(value: String) async throws {
+        try await withSources { options in
+            options.proxyEnvironment = ["https_proxy": value]
+        } _: { sources in
+            _ = await #expect {
+                try await sources.pull("ghcr.invalid/acme/app:v1")
+            } throws: {
+                ($0 as? OCIError)?.code == .invalidConfiguration
+            }
         }
     }
 

@@ -54,6 +54,23 @@ struct InDoubtTests {
         }
     }
 
+    @Test("an attempt that began when the step asked is asked about, also when the step runs again by itself today")
+    func policyOfTheAttempt() async throws {
+        let world = World()
+        let today = Script { _, run in
+            try await run.withResource(BoxResource(world: world), named: "box") { run, _ in
+                try await run.step("pay") { _ in world.effect("pay") }
+            }
+        }
+        try await Self.afterCrash(Self.asking(world)) { engine, id in
+            let held = try await engine.resume(id, as: today)
+            #expect(await code { _ = try await held.result() } == .inDoubt(step: "pay"))
+            #expect(world.count("pay") == 1)
+            try await engine.decide(id, step: "pay", .runAgain)
+            #expect(try await engine.resume(id, as: today).result() == 2)
+        }
+    }
+
     @Test("the operator can have the step run again, or fail it")
     func decisions() async throws {
         let world = World()

@@ -2,6 +2,7 @@ internal import AsyncHTTPClient
 internal import NIOCore
 internal import NIOHTTP1
 internal import NIOSSL
+internal import Proxies
 internal import SwiftProtobuf
 
 extension ConnectClientConfiguration {
@@ -29,6 +30,17 @@ extension ConnectClientConfiguration {
         return headers
     }
 
+    /// The proxy that the variables name for the address; never one for a socket.
+    func proxy(for address: ServerAddress) throws(ConnectError) -> ProxyVariables.Proxy? {
+        guard let host = address.host else { return nil }
+        do {
+            return try ProxyVariables(proxyEnvironment)
+                .proxy(forHost: host, port: address.port, isEncrypted: address.isEncrypted)
+        } catch {
+            throw ConnectError(.invalidArgument, error.description)
+        }
+    }
+
     func forHTTPClient() throws(ConnectError) -> HTTPClient.Configuration {
         var tls = TLSConfiguration.makeClientConfiguration()
         if let caFile {
@@ -50,7 +62,7 @@ extension ConnectClientConfiguration {
         http.connectionPool.concurrentHTTP1ConnectionsPerHostSoftLimit = 256
         // Shorter than servers keep idle connections: a request on one that is just closing has an unknown outcome.
         http.connectionPool.idleTimeout = .seconds(15)
-        if let proxy = try ProxyVariables(proxyEnvironment).proxy(for: address) {
+        if let proxy = try proxy(for: address) {
             http.proxy = .server(
                 host: proxy.host, port: proxy.port,
                 authorization: proxy.user.map { .basic(username: $0, password: proxy.password ?? "") })

@@ -3,6 +3,8 @@
 /// Names are paths from the archive's root without `.` and doubled slashes. Of two entries with one name the later
 /// counts. A name that leads upwards makes the archive invalid; a link is followed to where it leads inside of the
 /// archive and nowhere else.
+///
+/// The converter's reader of layers is another one: it would bring its errors and limits, and more than names and sizes.
 struct TarIndex: Sendable {
     enum Entry: Sendable, Hashable {
         case file(offset: Int64, size: Int64)

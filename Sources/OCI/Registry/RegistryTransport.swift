@@ -4,6 +4,7 @@ internal import NIOCore
 internal import NIOHTTP1
 internal import NIOPosix
 internal import NIOSSL
+internal import Proxies
 internal import Synchronization
 
 /// One HTTP exchange at a time: connections, TLS, proxies and redirects, but neither retries nor credentials.
@@ -60,7 +61,7 @@ final class RegistryTransport: Sendable {
     }
 
     private enum State {
-        case open([ProxySettings.Proxy?: HTTPClient])
+        case open([ProxyVariables.Proxy?: HTTPClient])
         case shutDown
     }
 
@@ -74,14 +75,14 @@ final class RegistryTransport: Sendable {
         minimum: 4 << 10, initial: 64 << 10, maximum: 256 << 10)
 
     let options: RegistryOptions
-    private let proxies: ProxySettings
+    private let proxies: ProxyVariables
     private let logger: Logger
     private let state = Mutex(State.open([:]))
 
     init(options: RegistryOptions, logger: Logger) {
         self.options = options
         self.logger = logger
-        proxies = ProxySettings(environment: options.proxyEnvironment)
+        proxies = ProxyVariables(options.proxyEnvironment)
     }
 
     deinit {
@@ -148,7 +149,7 @@ final class RegistryTransport: Sendable {
             return Answer(head, from: address, stream: stream)
         } catch {
             if Task.isCancelled { throw RequestFailure(.cancelled, "the request to \(address.origin) was cancelled") }
-            throw RequestFailure(connection: error, origin: address.origin)
+            throw RequestFailure(connection: error, origin: address.origin).through(try? proxy(for: address.origin))
         }
     }
 
@@ -177,7 +178,7 @@ final class RegistryTransport: Sendable {
     /// One client for each proxy that is in use, because a client knows only one.
     private func client(for origin: WebAddress.Origin) throws(RequestFailure) -> HTTPClient {
         do throws(OCIError) {
-            let proxy = try proxies.proxy(for: origin)
+            let proxy = try proxy(for: origin)
             return try state.withLock { (state) throws(OCIError) -> HTTPClient in
                 guard case .open(var clients) = state else {
                     throw OCIError(.cancelled, "the connections to registries are already shut down")
@@ -205,7 +206,15 @@ final class RegistryTransport: Sendable {
         }
     }
 
-    private func configuration(_ proxy: ProxySettings.Proxy?) throws(OCIError) -> HTTPClient.Configuration {
+    private func proxy(for origin: WebAddress.Origin) throws(OCIError) -> ProxyVariables.Proxy? {
+        do {
+            return try proxies.proxy(forHost: origin.host, port: origin.port, isEncrypted: origin.isEncrypted)
+        } catch {
+            throw OCIError(.invalidConfiguration, error.description)
+        }
+    }
+
+    private func configuration(_ proxy: ProxyVariables.Proxy?) throws(OCIError) -> HTTPClient.Configuration {
         var tls = TLSConfiguration.makeClientConfiguration()
         if let file = options.caFile {
             do {
@@ -230,12 +239,9 @@ final class RegistryTransport: Sendable {
         configuration.connectionPool.retryConnectionEstablishment = false
         configuration.connectionPool.concurrentHTTP1ConnectionsPerHostSoftLimit = Self.mostConnectionsPerHost
         if let proxy {
-            let parts = proxy.userInfo?.split(separator: ":", maxSplits: 1, omittingEmptySubsequences: false)
             configuration.proxy = .server(
                 host: proxy.host, port: proxy.port,
-                authorization: parts.map {
-                    .basic(username: String($0.first ?? ""), password: $0.count > 1 ? String($0[1]) : "")
-                })
+                authorization: proxy.user.map { .basic(username: $0, password: proxy.password ?? "") })
         }
         return configuration
     }

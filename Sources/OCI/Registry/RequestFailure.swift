@@ -2,10 +2,11 @@ internal import AsyncHTTPClient
 internal import NIOCore
 internal import NIOPosix
 internal import NIOSSL
+internal import Proxies
 
 /// Why one try of a request failed.
 struct RequestFailure: Error, Sendable {
-    let error: OCIError
+    private(set) var error: OCIError
     /// What the server asked for in `Retry-After`.
     var retryAfter: Duration?
     /// The HTTP status, where one says more than the error's code.
@@ -22,6 +23,16 @@ struct RequestFailure: Error, Sendable {
 }
 
 extension RequestFailure {
+    /// The same, and which proxy was asked: what it does not reach looks as if the server were away.
+    func through(_ proxy: ProxyVariables.Proxy?) -> RequestFailure {
+        guard let proxy, [.unreachable, .timedOut].contains(error.code) else { return self }
+        var failure = self
+        failure.error = OCIError(
+            error.code, "\(error.message) (through the proxy \(printable(proxy.host)):\(proxy.port))",
+            cause: error.cause, retryable: error.isRetryable)
+        return failure
+    }
+
     /// Says in words what a failure below HTTP means for the server at `origin`.
     init(connection cause: any Error, origin: WebAddress.Origin) {
         switch cause {

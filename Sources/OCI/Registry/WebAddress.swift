@@ -1,4 +1,5 @@
 internal import FoundationEssentials
+internal import Proxies
 
 /// An http or https URL: what a request goes to.
 struct WebAddress: Hashable, Sendable {
@@ -94,11 +95,4 @@ extension RegistryOptions {
 func hostWithoutPort(_ host: String) -> String {
     if let end = host.lastIndex(of: "]") { return String(host[...end]) }
     return host.firstIndex(of: ":").map { String(host[..<$0]) } ?? host
-}
-
-/// Names and addresses that cannot leave this machine.
-func isLoopback(_ host: String) -> Bool {
-    if host == "localhost" || host.hasSuffix(".localhost") || host == "[::1]" || host == "::1" { return true }
-    let parts = host.split(separator: ".", omittingEmptySubsequences: false)
-    return parts.count == 4 && parts[0] == "127" && parts.allSatisfy { UInt8($0) != nil }
 }

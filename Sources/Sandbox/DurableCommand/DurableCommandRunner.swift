@@ -87,7 +87,8 @@ package struct DurableCommandRunner: Sendable {
         }
         switch error.code {
         case .notFound, .ended: return .sandboxGone(reason: error.message)
-        case .missingTool, .notPermitted, .credentials, .invalidArgument, .unimplemented: throw error
+        // A record that is damaged does not heal.
+        case .missingTool, .notPermitted, .credentials, .invalidArgument, .unimplemented, .corrupt: throw error
         // The address was right when the run began: a page of maintenance, a proxy's, passes.
         default: return .unknown(error)
         }

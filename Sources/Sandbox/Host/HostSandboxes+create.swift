@@ -98,7 +98,9 @@ extension HostSandboxes {
             case .running: return
             case .starting: break
             case .ended(let reason):
-                let log = try SmallFile.read(directory.logPath).map { String(decoding: $0.suffix(2000), as: UTF8.self) }
+                let log = try SmallFile.read(directory.logPath).map {
+                    String(decoding: $0.suffix(2000), as: UTF8.self).trimmed
+                }
                 let known = sight.record != nil
                 throw SandboxError(
                     .didNotStart,

@@ -28,29 +28,8 @@ struct CommandResult: Sendable {
     var errors: [UInt8]
 }
 
-/// How somebody ends a command early.
-protocol CommandWatch: Sendable {
-    /// Readable, or hung up, when ``isCancelled()`` is worth asking.
-    var readEnd: Int32 { get }
-    func isCancelled() -> Bool
-}
-
-extension CancelSignal: CommandWatch {
-    func isCancelled() -> Bool { true }
-}
-
-/// Where what a command says goes.
-enum CommandSink: Sendable {
-    /// To the end, if it is at most so many bytes a channel.
-    case gather(limit: Int)
-    /// To a listener, as fast as it takes it.
-    case pass(CommandExchange)
-}
-
 /// Feeds a command, takes what it says, and ends it at its deadline or when it is cancelled. Blocks its thread.
 struct CommandLoop: ~Copyable {
-    /// Room for complaints, however little output is wanted; the bound for what bwrap says.
-    static let leastErrorLimit = 64 << 10
     /// Of a listened command's complaints so much is kept for ``CommandResult/errors``.
     private static let keptErrors = 4 << 10
     /// Once the command ended, what it left in a pipe is taken; a process that it left behind may write on for ever.
@@ -215,8 +194,8 @@ struct CommandLoop: ~Copyable {
             return true
         }
         gathered[index] += bytes
-        guard case .gather(let limit) = sink else { return gathered[index].count <= Self.leastErrorLimit }
-        return gathered[index].count <= (index == Channel.output ? limit : max(limit, Self.leastErrorLimit))
+        guard case .gather(let limit) = sink else { return gathered[index].count <= CommandSink.leastErrorLimit }
+        return gathered[index].count <= (index == Channel.output ? limit : max(limit, CommandSink.leastErrorLimit))
     }
 
     private mutating func noteStart() {

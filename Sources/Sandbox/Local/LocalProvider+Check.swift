@@ -54,7 +54,7 @@ extension LocalProvider {
     ///
     /// - Parameter setting: the value of a kernel setting below /proc/sys.
     static func advice(complaint: String, setting: (String) -> String?) -> String {
-        let start = "bubblewrap cannot make a sandbox here (\(complaint)): "
+        let start = "bubblewrap cannot make a sandbox here (\(complaint.isEmpty ? "it says nothing" : complaint)): "
         if setting("kernel/unprivileged_userns_clone") == "0" {
             return start
                 + "user namespaces are off for ordinary users; as root: sysctl kernel.unprivileged_userns_clone=1"

@@ -209,7 +209,7 @@ struct GuestConversation: ~Copyable {
             return true
         case .gather(let limit):
             gathered[index] += bytes
-            return gathered[index].count <= (index == 0 ? limit : max(limit, CommandLoop.leastErrorLimit))
+            return gathered[index].count <= (index == 0 ? limit : max(limit, CommandSink.leastErrorLimit))
         }
     }
 

@@ -17,6 +17,7 @@ struct GuestSession: Sendable {
 
     /// A first hello may come before anybody listens in the guest, so it is said again.
     private static let helloPause = Duration.seconds(1)
+    /// How often an idle guest is asked whether it lives.
     private static let pingPause = Duration.seconds(5)
     /// How long the guest may take to become ready, in multiples of the patience with which a ping is awaited.
     private static let startFactor = 3

@@ -38,8 +38,6 @@ package func runGuestShim(directory: String) -> Int32 {
 private final class GuestShim {
     /// How late a changed expiry, a TERM or a removed directory may be noticed.
     private static let tick = Duration.seconds(1)
-    /// How often an idle guest is asked whether it lives.
-    private static let pingPause = Duration.seconds(5)
     /// How long a guest may take to put its disk in order when its shim is told to end.
     private static let powerOffPatience = Duration.seconds(10)
     /// No more is taken from clients while so much waits for the guest, nor from the guest while so much waits for one

@@ -73,7 +73,8 @@ package struct Catalog: Sendable {
     func exclusively<Value>(_ body: () throws -> Value) throws -> Value {
         guard let lock = try LockedFile.take(state.catalogLock, .exclusive, patience: .seconds(60)) else {
             throw SnapshotError(
-                .catalog, "another snapwf has held \(state.catalogLock) for a minute; see who: fuser -v it",
+                .catalog,
+                "another snapwf has held the catalog's lock for a minute; see who: fuser -v \(state.catalogLock)",
                 retryable: true)
         }
         defer { lock.close() }

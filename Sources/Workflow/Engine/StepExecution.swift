@@ -118,17 +118,20 @@ struct StepExecution: Sendable {
                 throw self.failure(ledger.attempt, failure)
             }
         }
-        return try await resolveDoubt(&ledger)
+        // What was declared not to happen twice when the attempt began stays so, whatever the step declares today.
+        return try await resolveDoubt(record.inDoubtPolicy == .ask ? step.inDoubt.orAsk : step.inDoubt, &ledger)
     }
 
     /// The current attempt may have had its effect.
     ///
     /// - Returns: the output if it had; `nil` if the step is to be run again.
-    private func resolveDoubt(_ ledger: inout AttemptLedger) async throws -> StepOutput? {
+    private func resolveDoubt(
+        _ policy: InDoubtPolicy<StepOutput>, _ ledger: inout AttemptLedger
+    ) async throws -> StepOutput? {
         let event = NewEvent(
-            "step.in_doubt", name: step.name, attempt: ledger.attempt, payload: ["policy": step.inDoubt.name.rawValue])
+            "step.in_doubt", name: step.name, attempt: ledger.attempt, payload: ["policy": policy.name.rawValue])
         try execution.enqueue([.event(event)], at: .step(step.name, "doubt"))
-        switch step.inDoubt {
+        switch policy {
         case .retry: return nil
         case .ask: throw hold()
         case .verify(let verify):
@@ -289,7 +292,7 @@ struct StepExecution: Sendable {
         let due = execution.now.advanced(by: delay)
         try end(ledger, failure, state: isAnswered ? .intended : .failed, next: due)
         if isAnswered {
-            if let output = try await resolveDoubt(&ledger) { return output }
+            if let output = try await resolveDoubt(step.inDoubt, &ledger) { return output }
             if isLast {
                 try end(ledger, failure, state: .failed)
                 throw self.failure(ledger.attempt, failure)
@@ -371,6 +374,11 @@ extension InDoubtPolicy {
         case .ask: .ask
         case .verify: .verify
         }
+    }
+
+    /// Nothing runs again unseen: whoever cannot verify asks.
+    fileprivate var orAsk: InDoubtPolicy {
+        if case .retry = self { .ask } else { self }
     }
 }
 

@@ -194,16 +194,6 @@ final class CommitThread<Backend: CommitBackend>: Sendable {
     }
 }
 
-/// A value that an operation leaves for its completion.
-final class Slot<Value: Sendable>: Sendable {
-    private let stored = Mutex<Value?>(nil)
-
-    var value: Value? {
-        get { stored.withLock { $0 } }
-        set { stored.withLock { $0 = newValue } }
-    }
-}
-
 extension WorkflowError {
     static var severed: WorkflowError {
         WorkflowError(.engineClosed, "the engine was cut off, as if its process had died")

@@ -30,6 +30,9 @@ struct OutputFile: ~Copyable {
 
     /// SHA-256 of the whole file in hexadecimal, holes as zeros, and its size. The disk takes the file meanwhile: both
     /// only read it, and neither needs what the other does.
+    ///
+    /// It comes last, because at the beginning of the file stands the superblock, which counts all that follows. To begin
+    /// writing to the disk earlier gained nothing when it was measured.
     func checksumAndSync() throws -> (hex: String, size: UInt64) {
         let descriptor = descriptor
         let path = partial.file.path

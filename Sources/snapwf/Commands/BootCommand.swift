@@ -84,7 +84,7 @@ struct BootCommand: AsyncParsableCommand {
                 throw error
             }
             await session.close()
-            if code != 0 { Glibc.exit(code) }
+            if code != 0 { throw Exit(code: code) }
         }
     }
 

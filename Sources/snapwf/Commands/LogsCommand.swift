@@ -41,8 +41,9 @@ struct LogsCommand: AsyncParsableCommand {
                 for event in events where beginning.map({ event.at >= $0 }) ?? true {
                     try deliver(options.json ? JSONText.line(EventDocument(event, isLine: true)) : event.line)
                 }
+                if events.count == RunLog.page { continue }
                 guard follow, let status, !status.isFinished else { return }
-                if status == .interrupted, told != .interrupted || events.isEmpty == false {
+                if status == .interrupted, told != .interrupted || !events.isEmpty {
                     reporter.note(
                         "interrupted; goes on when somebody resumes it: snapwf resume \(record.id)", always: false)
                 }
@@ -58,10 +59,13 @@ struct RunLog {
     let run: RunID
     private var last: Int64 = 0
 
+    /// The most events at a time; when so many came, more may wait.
+    static let page = 10_000
+
     init(run: RunID) { self.run = run }
 
     mutating func next(from reader: StoreReader) async throws -> [EventRecord] {
-        let events = try await reader.events(of: run, after: last, limit: 10_000)
+        let events = try await reader.events(of: run, after: last, limit: Self.page)
         last = events.last?.seq ?? last
         return events
     }

@@ -25,21 +25,29 @@ struct ManualCommand: AsyncParsableCommand {
     func run() async throws {
         let reporter = RunReporter(options: options, progress: .plain)
         try await reporter.reportingErrors {
-            let description = try JSONDecoder().decode(ToolDescription.self, from: try readInput())
+            let description = try description(try readInput())
             try makeDirectories(directory, mode: 0o755)
             let root = description.command
             var sections: [(String, String)] = []
             if root.commandName == "snapwf" {
                 sections = HelpTopic.all.map { (Self.title(of: $0), $0.text) }
             }
-            try write(root, sections)
+            try write(root, sections, try Self.date())
         }
     }
 
-    private func write(_ command: ToolDescription.Command, _ sections: [(String, String)]) throws {
-        let page = ManualPage(command: command, date: Self.date, sections: sections)
+    private func description(_ input: Data) throws -> ToolDescription {
+        do {
+            return try JSONDecoder().decode(ToolDescription.self, from: input)
+        } catch {
+            throw SnapshotError(.usage, "standard input is no description of a program")
+        }
+    }
+
+    private func write(_ command: ToolDescription.Command, _ sections: [(String, String)], _ date: String) throws {
+        let page = ManualPage(command: command, date: date, sections: sections)
         try replaceFile(directory + "/" + page.fileName, Array(page.text.utf8), mode: 0o644)
-        for verb in command.verbs { try write(verb, []) }
+        for verb in command.verbs { try write(verb, [], date) }
     }
 
     /// NAME, ERRORS and ENVIRONMENT have a meaning and a place of their own in manual pages.
@@ -53,9 +61,8 @@ struct ManualCommand: AsyncParsableCommand {
     }
 
     /// Of the release, so that the same release has the same pages.
-    private static var date: String {
-        let epoch =
-            ((try? SourceDateEpoch.fromEnvironment()) ?? nil).map { Int64($0) } ?? Int64(Date().timeIntervalSince1970)
+    private static func date() throws -> String {
+        let epoch = try SourceDateEpoch.fromEnvironment().map { Int64($0) } ?? Int64(Date().timeIntervalSince1970)
         var seconds = time_t(epoch)
         var parts = tm()
         gmtime_r(&seconds, &parts)

@@ -41,7 +41,7 @@ struct ConfigurationFile {
                 throw Self.error(
                     path, line,
                     "\"\(key)\" may not be set by a directory's file: it could lead a token astray or start a program. "
-                        + "Set it in your own: \(ConfigurationFiles.userPath(isShown: true))")
+                        + "Set it in your own: \(ConfigurationFiles.shownUserPath)")
             }
             values[key] = Value(texts: try Self.texts(of: setting, table, path, line), line: line)
         }
@@ -130,5 +130,5 @@ enum ConfigurationFiles {
     }
 
     /// For messages.
-    static func userPath(isShown: Bool) -> String { "~/.config/snapwf/config.toml" }
+    static let shownUserPath = "~/.config/snapwf/config.toml"
 }

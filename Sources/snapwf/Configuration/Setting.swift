@@ -94,6 +94,19 @@ struct Setting: Sendable {
 }
 
 extension Setting.Kind {
+    /// What a value is, for people.
+    var words: String {
+        switch self {
+        case .text: "text"
+        case .path: "a path"
+        case .list: "a list of texts"
+        case .bytes: "bytes, as 10GiB"
+        case .span: "a span, as 15m or 7d"
+        case .number(let range): "\(range.lowerBound) to \(range.upperBound)"
+        case .word(let words): words.joined(separator: ", ")
+        }
+    }
+
     /// What is wrong with a value, as the end of a sentence; nil for nothing.
     func objection(to text: String) -> String? {
         switch self {

@@ -1,3 +1,4 @@
+import FoundationEssentials
 import Glibc
 import HelperInterface
 import SnapshotSteps
@@ -18,9 +19,11 @@ enum DatabaseChecks {
                 let reader = try await StoreReader(store: .sqlite(path: path))
                 let problems = try await reader.checkIntegrity()
                 let locks = await fileLocks(reader)
+                let newest = problems.isEmpty ? try await reader.runs(RunQuery(limit: 1)).first : nil
                 await reader.close()
                 let sizes = Sizes(database: fileSize(path), log: fileSize(path + "-wal"))
                 return [runsDatabase(state, problems: problems, sizes)] + locks
+                    + [clock(now: Date(), newest: newest?.createdAt)]
             }
             return found ?? [unfinished(runs, path)]
         } catch let error as WorkflowError {
@@ -58,6 +61,17 @@ enum DatabaseChecks {
         case .storeBusy: .fail(runs, error.description, next: "fuser -v \(state.workflowDatabase)")
         default: .fail(runs, error.description, next: "ls -l \(state.path)")
         }
+    }
+
+    /// Due times, ages and certificates go by the clock; one that went back shows in what is recorded.
+    ///
+    /// - Parameter newest: when the newest run began.
+    static func clock(now: Date, newest: Date?) -> Finding {
+        let name = "clock"
+        guard let newest, newest.timeIntervalSince(now) > 60 else { return .ok(name, localTime(now)) }
+        return .warn(
+            name, "\(localTime(now)), but the newest run began at \(localTime(newest)): the clock went back",
+            next: "timedatectl status")
     }
 
     private static func fileLocks(_ reader: StoreReader) async -> [Finding] {

@@ -4,7 +4,7 @@ struct HelpTopic: Sendable {
     let abstract: String
     let text: String
 
-    static let all = [exitCodes, errors, environment, names, output]
+    static let all = [exitCodes, errors, environment, settings, names, output]
 
     private static let exitCodes = HelpTopic(
         name: "exit-codes", abstract: "What each exit code says.",
@@ -53,6 +53,26 @@ struct HelpTopic: Sendable {
             SNAPWF_MEMORY, SNAPWF_JOBS, …
                                    each setting that snapwf config show lists
             """)
+
+    private static let settings = HelpTopic(
+        name: "settings", abstract: "What the files of settings may say.",
+        text: """
+            ~/.config/snapwf/config.toml (SNAPWF_CONFIG names another) and ./snapwf.toml hold lines such as these:
+
+              memory = "4GiB"
+              jobs = 2
+              plain-http = ["registry.lan:5000"]
+
+            A flag goes first, then the environment, ./snapwf.toml, config.toml. Only what has a * may stand in
+            ./snapwf.toml, since who works in somebody's directory has not agreed to the rest. snapwf config show says
+            what is in force, and who said it.
+
+
+            """
+                + Setting.all.map { setting in
+                    (setting.isForProjects ? "* " : "  ") + setting.name.filled(to: 20) + " "
+                        + setting.kind.words.filled(to: 30) + " " + setting.help
+                }.joined(separator: "\n"))
 
     private static let names = HelpTopic(
         name: "names", abstract: "How images, runs and snapshots are named.",

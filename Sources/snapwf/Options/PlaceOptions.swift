@@ -58,5 +58,3 @@ struct PlaceOptions: ParsableArguments {
         }
     }
 }
-
-func nonEmpty(_ text: String?) -> String? { text.flatMap { $0.isEmpty ? nil : $0 } }

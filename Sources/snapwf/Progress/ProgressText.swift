@@ -126,7 +126,7 @@ struct ProgressText {
         return text
     }
 
-    static func line(_ name: String, _ words: String) -> String { "  " + name.filled(to: 13) + " " + words }
+    static func line(_ name: String, _ words: String) -> String { "  " + name.filled(to: 13) + " " + words.printable }
 
     private static func reason(_ event: EventRecord) -> String { event.failure.map { ": \($0.message)" } ?? "" }
 }

@@ -144,15 +144,18 @@ final class RunReporter: Sendable {
         } else if part != nil {
             try Files.deliver("\(result.snapshotID)  \(result.image)\(result.cached ? " (cached)" : "")\n")
         } else {
-            let rows = [
+            let elsewhere = result.pushedTo == nil ? "kept by the Sandbox API" : nil
+            let rows: [(String, String?)] = [
                 ("snapshot", result.snapshotID + (result.cached ? " (cached)" : "")),
-                ("path", result.exportedTo ?? result.path ?? "kept by the Sandbox API"),
+                ("path", result.exportedTo ?? result.path ?? elsewhere),
+                ("pushed", result.pushedTo),
                 ("image", result.image),
                 ("size", "\(byteCountText(result.size)), \(result.entries) entries"),
                 ("sha256", result.sha256),
                 ("time", spanText(seconds)),
             ]
-            try Files.deliver(rows.map { name, value in name.filled(to: 10) + value + "\n" }.joined())
+            let lines = rows.compactMap { name, value in value.map { name.filled(to: 10) + $0.printable + "\n" } }
+            try Files.deliver(lines.joined())
         }
     }
 

@@ -49,6 +49,6 @@ extension EventRecord {
 
     /// A line of `snapwf logs`.
     var line: String {
-        "\(localTime(at, milliseconds: true))  \((name ?? "run").filled(to: 13))  \(words)\n"
+        "\(localTime(at, milliseconds: true))  \((name ?? "run").filled(to: 13))  \(words.printable)\n"
     }
 }

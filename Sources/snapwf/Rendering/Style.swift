@@ -25,7 +25,6 @@ struct Style: Sendable {
     func bad(_ text: String) -> String { painted(text, "31") }
     func open(_ text: String) -> String { painted(text, "33") }
     func strong(_ text: String) -> String { painted(text, "1") }
-    func faint(_ text: String) -> String { painted(text, "2") }
 
     /// A status or a verdict in the colour that its meaning has.
     func status(_ text: String) -> String {

@@ -6,6 +6,7 @@
 func table(
     _ rows: [[String]], width: Int? = nil, style: Style = Style(isOn: false), status: Int? = nil
 ) -> String {
+    let rows = rows.map { $0.map(\.printable) }
     guard let columns = rows.map(\.count).max() else { return "" }
     let widths = (0..<columns).map { column in rows.map { $0.count > column ? $0[column].columns : 0 }.max() ?? 0 }
     return rows.map { row in

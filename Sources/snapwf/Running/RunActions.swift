@@ -23,7 +23,8 @@ enum RunActions {
                     outcomes.append(.init(id: record.id.description, outcome: words, error: nil))
                 } catch {
                     let report = ErrorReport(error)
-                    outcomes.append(.init(id: record.id.description, outcome: "failed", error: report.message))
+                    outcomes.append(
+                        .init(id: record.id.description, outcome: "failed", error: report.document.error))
                     if names.count > 1 || options.json { Terminal.standardError.write(report.text) }
                     first = first ?? error
                 }
@@ -54,7 +55,7 @@ struct RunActionDocument: Encodable {
         let id: String
         /// In words; `failed` with an error.
         let outcome: String
-        let error: String?
+        let error: ErrorDocument.Content?
     }
     let schema = 1
     let runs: [Outcome]

@@ -64,7 +64,8 @@ struct CaptureStore: SnapshotStore {
                 case .imageNotFound, .snapshotNotFound: .notFound
                 case .credentials, .snapshotDamaged: .failedPrecondition
                 case .diskFull: .resourceExhausted
-                case .unavailable: .unavailable
+                case .unavailable, .incompatible, .missingTool, .notPermitted: .unavailable
+                case .notSupported: .unimplemented
                 default: error.isRetryable ? .unavailable : .internal
                 }
             throw ConnectError(code, "\(field): \(error.message)")

@@ -36,7 +36,7 @@ struct Session {
         let executable = try Places.executable()
         let provider = LocalProvider(
             configuration: .init(
-                root: state.sandboxes, shimCommand: [executable, Snapwf.shimVerb],
+                root: state.sandboxes, shimCommand: [executable, Places.shimVerb],
                 probe: pass))
         let machines = VMProvider(
             configuration: Self.machines(state, variables, executable: executable, pass))
@@ -65,7 +65,7 @@ struct Session {
         _ probe: @escaping @Sendable (String) -> Void
     ) -> VMProvider.Configuration {
         var configuration = VMProvider.Configuration(
-            root: state.machines, cache: state.machineCache, shimCommand: [executable, Snapwf.machineShimVerb],
+            root: state.machines, cache: state.machineCache, shimCommand: [executable, Places.machineShimVerb],
             agent: Places.agent(variables, executable: executable))
         configuration.kernel = nonEmpty(variables["SNAPWF_KERNEL"]).map(Places.absolutePath)
         configuration.qemu = nonEmpty(variables["SNAPWF_QEMU"]).map(Places.absolutePath)

@@ -54,7 +54,7 @@ struct PushSnapshot: AsyncParsableCommand {
         } else {
             let sent = byteCountText(result.bytesSent)
             try deliver(
-                "pushed \(snapshot.id) to \(result.reference): \(result.chunks) chunks, \(result.skipped) were there, "
+                "pushed \(snapshot.id) to \(result.reference): \(result.chunks) chunk\(result.chunks == 1 ? "" : "s"), \(result.skipped) were there, "
                     + "\(sent) sent\n")
         }
     }

@@ -2,6 +2,7 @@ import ArgumentParser
 import Files
 import FoundationEssentials
 import HelperInterface
+import OCI
 import SnapshotSteps
 
 struct VerifySnapshots: AsyncParsableCommand {
@@ -96,11 +97,26 @@ struct VerifiedSnapshots: Encodable {
 
         private static func mend(_ snapshot: Snapshot) -> String {
             switch snapshot.origin {
-            case .run: "snapwf run --force \(snapshot.image)"
+            case .run: again(snapshot)
             case .captured: "snapwf snapshots rm --force \(snapshot.id), and capture the sandbox again"
             case .pulled(let reference):
                 "snapwf snapshots rm --force \(snapshot.id) && snapwf snapshots pull \(reference)"
             }
+        }
+
+        /// The command that makes the same bytes again: with everything that its key was made of.
+        private static func again(_ snapshot: Snapshot) -> String {
+            let smallest = SnapshotKey(
+                manifestDigest: snapshot.manifestDigest, platform: snapshot.platform, size: nil,
+                verity: snapshot.verity != nil, sourceDateEpoch: snapshot.sourceDateEpoch)
+            var words = snapshot.sourceDateEpoch.map { ["SOURCE_DATE_EPOCH=\($0)"] } ?? []
+            words += ["snapwf run --force"]
+            if snapshot.platform != "\(Platform.host)" { words.append("--platform \(snapshot.platform)") }
+            if snapshot.key != smallest.hex {
+                words.append("--size \(snapshot.verity?.hashOffset ?? snapshot.size)")
+            }
+            if snapshot.verity != nil { words.append("--verity") }
+            return (words + [snapshot.image]).joined(separator: " ")
         }
     }
     /// A whole snapshot that is not in the catalog.

@@ -2,8 +2,8 @@ import HelperInterface
 
 /// One kind of failure that a user can meet: how programs know it, what it means, what helps.
 ///
-/// The names are part of the interface: they stand in `--json`, in `snapwf help errors` and in the documentation. One that was released
-/// is never given another meaning.
+/// The names are part of the interface: they stand in `--json`, in `snapwf help errors` and in the documentation. One that
+/// was released is never given another meaning.
 struct ErrorCode: Sendable, Hashable {
     /// As in `disk-full`.
     let name: String
@@ -164,7 +164,7 @@ struct ErrorCode: Sendable, Hashable {
     static let missingTool = ErrorCode(
         "missing-tool", .unavailable, "A program that sandboxes need is not installed.",
         "Install what the message names: bubblewrap for --sandbox local, QEMU for --sandbox vm.",
-        next: "apt-get install bubblewrap")
+        next: "snapwf doctor")
     static let notPermitted = ErrorCode(
         "not-permitted", .unavailable, "The kernel or the provider does not let this user do what a sandbox needs.",
         "snapwf doctor says which permission is missing and how it is given.", next: "snapwf doctor")

@@ -23,6 +23,11 @@ extension ErrorCode {
         case .credentials: .credentials
         case .apiCredentials: .apiCredentials
         case .unavailable: .unavailable
+        case .incompatible: .incompatible
+        case .missingTool: .missingTool
+        case .notPermitted: .notPermitted
+        case .notSupported: .notSupported
+        case .sandboxFailed: .sandboxFailed
         case .diskFull: .diskFull
         case .sizeTooSmall: .sizeTooSmall
         case .usage: .usage

@@ -55,8 +55,8 @@ struct ErrorReport {
 
     private init(_ code: ErrorCode, _ message: String, next: String? = nil) {
         self.code = code
-        self.message = message
-        self.next = next ?? Self.command(in: message) ?? code.next ?? "snapwf help errors \(code.name)"
+        self.message = message.printable
+        self.next = next ?? Self.command(in: self.message) ?? Self.command(for: code, self.message)
     }
 
     private init(_ error: RunStopped) {
@@ -84,14 +84,20 @@ struct ErrorReport {
             let code = ErrorCode.of(known.code)
             self.init(code, known.message, next: code == .failed ? retry : nil)
         } else {
-            self.init(.failed, error.failure?.message ?? "the run failed", next: retry)
+            let code: ErrorCode =
+                switch error.failure?.kind {
+                case .resourceLost?: .sandboxLost
+                case .timeout? where error.step == nil: .deadlinePassed
+                default: .failed
+                }
+            self.init(code, error.failure?.message ?? "the run failed", next: retry)
         }
         run = error.run.description
         step = error.step?.name
         attempt = error.step?.attempt
     }
 
-    /// The command that the message itself names, because only where it was written the registry or the program is known.
+    /// The command that the message itself names, because only where it was written the registry, the program or the run is known.
     private static func command(in message: String) -> String? {
         for (beginning, words) in [("docker login ", 3), ("apt-get install ", 3)] {
             guard let start = message.firstRange(of: beginning)?.lowerBound else { continue }
@@ -99,7 +105,18 @@ struct ErrorReport {
             let cut = command.reversed().drop { ",;:.)".contains($0) }
             return String(cut.reversed())
         }
-        return nil
+        // As in "it has not ended: snapwf rm --force 01m8".
+        guard let found = message.ranges(of: ": snapwf ").last else { return nil }
+        return String(message[found.lowerBound...].dropFirst(2).prefix { !",;()\n".contains($0) })
+    }
+
+    /// Where nothing is nearer than the kind of error.
+    private static func command(for code: ErrorCode, _ message: String) -> String {
+        // Files have no tags that a registry could list.
+        if code == .imageNotFound, message.contains("OCI layout ") || message.contains("archive ") {
+            return "snapwf help names"
+        }
+        return code.next ?? "snapwf help errors \(code.name)"
     }
 
     /// For a person, on standard error.

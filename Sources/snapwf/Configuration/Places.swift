@@ -32,6 +32,11 @@ enum Places {
         return String(decoding: buffer[..<count].map { UInt8(bitPattern: $0) }, as: UTF8.self)
     }
 
+    /// The hidden verb that this program is started with as a sandbox's shim.
+    static let shimVerb = "sandbox-shim"
+    /// The same for a virtual machine's.
+    static let machineShimVerb = "guest-shim"
+
     /// `$SNAPWF_HELPER`, else the helper that was installed with this program.
     static func helper(_ variables: [String: String], executable: String) -> String {
         nonEmpty(variables["SNAPWF_HELPER"]) ?? companion("snapshot", of: executable)
@@ -62,3 +67,6 @@ enum Places {
         }
     }
 }
+
+/// A variable or a flag that is set to nothing counts as not set.
+func nonEmpty(_ text: String?) -> String? { text.flatMap { $0.isEmpty ? nil : $0 } }
