@@ -58,10 +58,12 @@ let package = Package(
         // The engine. It knows nothing of images, sandboxes or HTTP.
         .target(
             name: "WorkflowMigrations", path: "migrations/workflow",
-            resources: [.embedInCode("v0001_initial.sql")], swiftSettings: settings),
+            resources: [.embedInCode("v0001_initial.sql"), .embedInCode("v0003_standing.sql")],
+            swiftSettings: settings),
         .target(
             name: "WorkflowPostgresMigrations", path: "migrations/workflow-postgres",
-            resources: [.embedInCode("v0001_initial.sql")], swiftSettings: settings),
+            resources: [.embedInCode("v0001_initial.sql"), .embedInCode("v0003_standing.sql")],
+            swiftSettings: settings),
         // Not a system library, which would be linked: nothing of PostgreSQL is needed where SQLite keeps the runs.
         .target(name: "CPQ"),
         .target(

@@ -10,7 +10,11 @@ package enum WorkflowPostgresMigrations {
 
     /// All changes, oldest first.
     package static let all: [Migration] = [
-        Migration(
-            identifier: "v0001_initial", sql: String(decoding: PackageResources.v0001_initial_sql, as: UTF8.self))
+        Migration(identifier: "v0001_initial", sql: text(PackageResources.v0001_initial_sql)),
+        Migration(identifier: "v0003_standing", sql: text(PackageResources.v0003_standing_sql)),
     ]
+
+    private static func text(_ bytes: [UInt8]) -> String {
+        String(decoding: bytes, as: UTF8.self)
+    }
 }
