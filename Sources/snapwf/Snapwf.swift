@@ -16,7 +16,7 @@ struct Snapwf: AsyncParsableCommand {
         subcommands: [
             RunCommand.self, ResumeCommand.self, GCCommand.self, LsCommand.self, ShowCommand.self,
             LogsCommand.self, CancelCommand.self, RmCommand.self, DecideCommand.self, SnapshotsCommand.self,
-            BootCommand.self, ServeCommand.self, DoctorCommand.self,
+            BootCommand.self, ServeCommand.self, DoctorCommand.self, StoreCommand.self,
             ConfigCommand.self, CompletionsCommand.self, ManualCommand.self,
         ])
 

@@ -6,6 +6,8 @@ package struct StoreFigures: Sendable, Hashable {
     package var held = 0
     /// What the rows and their indexes take, in bytes.
     package var bytes: Int64 = 0
+
+    package init() {}
 }
 
 /// What a server of a store says of itself.
@@ -28,6 +30,18 @@ package struct StoreServer: Sendable, Hashable {
     /// How many servers follow it, and how many of them a commit waits for. Both 0 where the role may not know.
     package let standbys: Int
     package let synchronousStandbys: Int
+
+    package init(
+        version: String, transport: Transport, clockAhead: Double, isPrimary: Bool, standbys: Int,
+        synchronousStandbys: Int
+    ) {
+        self.version = version
+        self.transport = transport
+        self.clockAhead = clockAhead
+        self.isPrimary = isPrimary
+        self.standbys = standbys
+        self.synchronousStandbys = synchronousStandbys
+    }
 
     /// Asks the server of a store, whether or not there is a store on it. Blocks no thread of the cooperative pool.
     ///

@@ -25,6 +25,18 @@ package struct StoreStanding: Sendable, Hashable {
     /// What people call that one.
     package var peerName: String?
 
+    package init(
+        id: String, ancestors: [String] = [], state: State = .open, copy: String? = nil, peer: String? = nil,
+        peerName: String? = nil
+    ) {
+        self.id = id
+        self.ancestors = ancestors
+        self.state = state
+        self.copy = copy
+        self.peer = peer
+        self.peerName = peerName
+    }
+
     /// The same store, open, with no copying about it.
     ///
     /// - Parameter other: the one that its runs were copied from.
@@ -43,7 +55,8 @@ package struct StoreStanding: Sendable, Hashable {
         case .closing, .moving:
             throw WorkflowError(
                 .storeMoved,
-                "the runs of \(place) are being moved to \(other): let that be finished, or reopen the store to give it up")
+                "the runs of \(place) are being moved to \(other): let that be finished, or reopen the store to give it up"
+            )
         case .moved:
             throw WorkflowError(
                 .storeMoved,
@@ -76,7 +89,8 @@ extension WorkflowError {
     /// - Parameter place: with its article.
     static func closed(_ place: String, cause: (any Error)? = nil) -> WorkflowError {
         WorkflowError(
-            .storeMoved, "\(place) is closed, as its runs went to another store: look where they are, and name that one",
+            .storeMoved,
+            "\(place) is closed, as its runs went to another store: look where they are, and name that one",
             cause: cause)
     }
 

@@ -41,6 +41,7 @@ extension WorkflowError {
     static func otherColumns(_ table: CopiedTable, _ here: [String], _ there: [String]) -> WorkflowError {
         let different = Set(here).symmetricDifference(there).sorted().joined(separator: ", ")
         return WorkflowError(
-            .storeFailed, "the table \(table.rawValue) has other columns in the two stores (\(different)): open both once")
+            .storeFailed,
+            "the table \(table.rawValue) has other columns in the two stores (\(different)): open both once")
     }
 }

@@ -74,7 +74,8 @@ package struct StoreCopy: Sendable {
         var new = try await to.standing()
         guard old.id != new.id else {
             throw WorkflowError(
-                .storeNotEmpty, "\(from.place) and \(to.place) are the same store, or one is a copy of the other's files")
+                .storeNotEmpty,
+                "\(from.place) and \(to.place) are the same store, or one is a copy of the other's files")
         }
         if new.state == .open, new.ancestors.last == old.id, old.peer == new.id {
             return try await settle(old, new)

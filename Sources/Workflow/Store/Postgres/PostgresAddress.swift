@@ -70,7 +70,8 @@ struct PostgresAddress: Sendable, CustomStringConvertible, CustomReflectable {
                 throw WorkflowError(
                     .storeNotWritable,
                     "the address of the store is not one that libpq understands: write it as "
-                        + "postgresql://user@host:port/database?sslmode=verify-full, with %XX for what is special in it")
+                        + "postgresql://user@host:port/database?sslmode=verify-full, with %XX for what is special in it"
+                )
             }
             return nil
         }

@@ -44,10 +44,12 @@ enum PostgresErrors {
                 .storeBusy, "another transaction kept rows of the \(name) locked for too long: try again", cause: error)
         case "40P01", "40001":
             return WorkflowError(
-                .storeBusy, "other transactions were in the way in the \(name) again and again: try again", cause: error)
+                .storeBusy, "other transactions were in the way in the \(name) again and again: try again", cause: error
+            )
         case let state where state.hasPrefix("53"):
             return WorkflowError(
-                .storeFull, "the \(name) has no room or no means for more: make some and resume; nothing committed is lost",
+                .storeFull,
+                "the \(name) has no room or no means for more: make some and resume; nothing committed is lost",
                 cause: error)
         case "42501":
             return WorkflowError(
@@ -65,6 +67,7 @@ enum PostgresErrors {
     static func unavailable(_ name: String, _ cause: PostgresError) -> WorkflowError {
         WorkflowError(
             .storeUnavailable,
-            "the \(name) cannot be reached: see that the server runs, then resume; nothing committed is lost", cause: cause)
+            "the \(name) cannot be reached: see that the server runs, then resume; nothing committed is lost",
+            cause: cause)
     }
 }

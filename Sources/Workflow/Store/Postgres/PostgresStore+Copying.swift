@@ -65,7 +65,8 @@ extension PostgresStore: CopyableStore {
                 columns: columns.map(\.name),
                 rows: try answer.rows.map { row in
                     CopiedRow(
-                        key: try row.needInteger(table.key), values: try columns.map { try row.value($0.name, $0.type) })
+                        key: try row.needInteger(table.key), values: try columns.map { try row.value($0.name, $0.type) }
+                    )
                 })
         }
     }

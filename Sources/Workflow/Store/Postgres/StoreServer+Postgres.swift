@@ -30,7 +30,8 @@ extension StoreServer {
         self.init(
             version: try row.needText("version").split(separator: " ").first.map(String.init) ?? "?",
             transport: transport, clockAhead: best?.ahead ?? 0, isPrimary: try !row.flag("follows"),
-            standbys: Int(try row.needInteger("standbys")), synchronousStandbys: Int(try row.needInteger("synchronous")))
+            standbys: Int(try row.needInteger("standbys")), synchronousStandbys: Int(try row.needInteger("synchronous"))
+        )
     }
 }
 

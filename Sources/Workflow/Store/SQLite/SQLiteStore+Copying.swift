@@ -105,7 +105,9 @@ extension SQLiteStore: CopyableStore {
 
 extension StoreStanding {
     static func current(_ db: Database) throws -> StoreStanding {
-        guard let row = try Row.fetchOne(db, sql: "SELECT \(columns) FROM store") else { throw WorkflowError.noStanding }
+        guard let row = try Row.fetchOne(db, sql: "SELECT \(columns) FROM store") else {
+            throw WorkflowError.noStanding
+        }
         return try StoreStanding(row)
     }
 }
@@ -117,7 +119,8 @@ extension CopiedValue {
         case .int64(let number): self = .integer(number)
         case .string(let text): self = .text(text)
         case .double, .blob:
-            throw WorkflowError(.storeCorrupt, "the table \(table.rawValue) holds a value of a kind that no copy can take")
+            throw WorkflowError(
+                .storeCorrupt, "the table \(table.rawValue) holds a value of a kind that no copy can take")
         }
     }
 
