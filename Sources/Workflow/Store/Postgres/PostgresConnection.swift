@@ -130,9 +130,7 @@ final class PostgresConnection {
                 results.append(.failure(error))
             }
         }
-        guard let end = try next(until: deadline) else {
-            throw PostgresError.lost("the server ended a pipeline that it had not begun")
-        }
+        guard let end = try next(until: deadline) else { throw PostgresError.lost("the server ended a pipeline that it had not begun") }
         defer { cpq_clear(end) }
         guard cpq_result_status(end) == CPQ_SYNC, cpq_exit_pipeline(handle) != 0 else { throw failure() }
         return results

@@ -159,8 +159,7 @@ final class PostgresLink {
         guard try row.text("schema") != nil else {
             throw WorkflowError(
                 .storeNotWritable,
-                "no schema of the search path is there in the \(name): create it, or correct search_path in the address"
-            )
+                "no schema of the search path is there in the \(name): create it, or correct search_path in the address")
         }
         guard purpose == .writing else { return }
         guard try row.text("fsync") == "on" else {

@@ -32,9 +32,7 @@ final class WritingServer: CommitBackend {
     /// The transaction whose fate is not known: its COMMIT may have been sent, and no answer came.
     private var doubtful: Int?
 
-    init(_ configuration: StoreConfiguration, _ address: PostgresAddress, writer: String, _ metrics: StoreMetrics)
-        throws
-    {
+    init(_ configuration: StoreConfiguration, _ address: PostgresAddress, writer: String, _ metrics: StoreMetrics) throws {
         self.metrics = metrics
         self.writer = writer
         let rewrite = configuration.rewrite
@@ -141,9 +139,7 @@ final class WritingServer: CommitBackend {
         if let index = results.firstIndex(where: \.isFailure), case .failure(let error) = results[index] {
             doubtful = nil
             try connection.script("ROLLBACK")
-            guard index >= head, !error.isCollision, let culprit = Self.owner(of: index - head, lists) else {
-                throw error
-            }
+            guard index >= head, !error.isCollision, let culprit = Self.owner(of: index - head, lists) else { throw error }
             throw OperationFailure(index: culprit, cause: error)
         }
         if isWatched {
