@@ -46,6 +46,7 @@ public struct CrashDrill<W: WorkflowDefinition, World: Sendable>: Sendable {
     private let input: W.Input
     private let timeout: Duration?
     private let configuration: EngineConfiguration
+    private let makeStore: (@Sendable () async throws -> StoreConfiguration)?
     private let makeWorld: @Sendable () -> World
     private let makeWorkflow: @Sendable (World) -> W
 
@@ -55,15 +56,18 @@ public struct CrashDrill<W: WorkflowDefinition, World: Sendable>: Sendable {
     ///   - input: what each run is started with.
     ///   - timeout: how long each run may take, by the clock of the configuration.
     ///   - configuration: of the engines. Its probe is replaced; give it a ``ManualClock`` whose sleeps pass.
+    ///   - makeStore: makes a store for one scenario; a temporary SQLite database when `nil`. Only that one can lose its
+    ///     power.
     ///   - makeWorld: makes the outside of one scenario.
     ///   - makeWorkflow: makes the workflow that works on that outside.
     public init(
         input: W.Input, timeout: Duration? = nil, configuration: EngineConfiguration,
-        makeWorld: @escaping @Sendable () -> World, makeWorkflow: @escaping @Sendable (World) -> W
+        makeStore: (@Sendable () async throws -> StoreConfiguration)? = nil, makeWorld: @escaping @Sendable () -> World, makeWorkflow: @escaping @Sendable (World) -> W
     ) {
         self.input = input
         self.timeout = timeout
         self.configuration = configuration
+        self.makeStore = makeStore
         self.makeWorld = makeWorld
         self.makeWorkflow = makeWorkflow
     }
@@ -98,13 +102,14 @@ public struct CrashDrill<W: WorkflowDefinition, World: Sendable>: Sendable {
         _ check: (Scenario) async throws -> [String]
     ) async throws -> [CrashVisit] {
         var store = try TemporaryStore(inMemory: true)
+        let shared = try await makeStore?()
         let world = makeWorld()
         let names = crashes.isEmpty ? "undisturbed" : crashes.map(\.description).joined(separator: ", then ")
         summary.scenarios += 1
         for crash in crashes {
             let disk = try powerLossSeed.map { _ in try FaultyDisk(store.directory) }
             let probe = CrashProbe(crashAt: crash, cuttingPowerOf: disk)
-            let (engine, defects) = try await live(store, world, probe)
+            let (engine, defects) = try await live(shared ?? store.configuration, world, probe)
             await engine.shutdown()
             if !probe.hasCrashed { summary.missed.append(names) }
             summary.defects += defects.map { "\(names): \($0)" }
@@ -115,7 +120,7 @@ public struct CrashDrill<W: WorkflowDefinition, World: Sendable>: Sendable {
             }
         }
         let probe = CrashProbe()
-        let (engine, defects) = try await live(store, world, probe)
+        let (engine, defects) = try await live(shared ?? store.configuration, world, probe)
         let found = defects + (try await inspect(engine, crashes, world, check))
         await engine.shutdown()
         try store.remove()
@@ -125,11 +130,11 @@ public struct CrashDrill<W: WorkflowDefinition, World: Sendable>: Sendable {
 
     /// One life of a process: starts the run if there is none, resumes it if it is not over.
     private func live(
-        _ store: TemporaryStore, _ world: World, _ probe: CrashProbe
+        _ store: StoreConfiguration, _ world: World, _ probe: CrashProbe
     ) async throws -> (Engine, defects: [String]) {
         var configuration = configuration
         configuration.probe = probe.closure
-        let engine = try await Engine(store: store.configuration, configuration: configuration)
+        let engine = try await Engine(store: store, configuration: configuration)
         probe.attach(engine)
         do {
             if let handle = try await takeUp(engine, makeWorkflow(world)) { _ = try await handle.result() }

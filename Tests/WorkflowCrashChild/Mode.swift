@@ -50,6 +50,17 @@ enum Mode: String {
     }
 
     private func run(_ engine: Engine, _ world: DiskWorld) async throws {
+        while true {
+            do {
+                return try await runOnce(engine, world)
+            } catch let error as WorkflowError where error.isHeld {
+                // The lease of a dead process ends in a while; its lock file is free at once.
+                try await Task.sleep(for: .milliseconds(10))
+            }
+        }
+    }
+
+    private func runOnce(_ engine: Engine, _ world: DiskWorld) async throws {
         let handle: RunHandle<Int>?
         if let run = try await engine.runs().first {
             handle = run.recordedStatus.isFinished ? nil : try await engine.resume(run.id, as: Disk(world: world))

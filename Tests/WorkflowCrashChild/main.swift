@@ -1,4 +1,4 @@
-/// A process for tests to kill and stop. Usage: WorkflowCrashChild MODE DATABASE WORLD [COUNT]; see `Mode`.
+/// A process for tests to kill and stop. Usage: WorkflowCrashChild MODE STORE WORLD [COUNT]; see `Mode`. STORE is a file or a PostgreSQL address.
 ///
 /// With CRASH_AT=POINT×N in the environment it kills itself at the N-th passing of a crash point; with TRACE=1 it
 /// prints every passing.
@@ -10,7 +10,7 @@ import Workflow
 
 let arguments = CommandLine.arguments
 guard arguments.count >= 4, let mode = Mode(rawValue: arguments[1]) else {
-    FileHandle.standardError.write(Data("usage: WorkflowCrashChild MODE DATABASE WORLD [COUNT]\n".utf8))
+    FileHandle.standardError.write(Data("usage: WorkflowCrashChild MODE STORE WORLD [COUNT]\n".utf8))
     exit(64)
 }
 let count = arguments.count > 4 ? Int(arguments[4]) ?? 1 : 1
@@ -38,13 +38,16 @@ Thread.detachNewThread {
 var logger = Logger(label: "child")
 logger.logLevel = .critical
 do {
+    var store = StoreConfiguration.named(arguments[2])
+    // The one of the tests' stories.
+    store.leaseTerm = .seconds(1)
     let engine = try await Engine(
-        store: .sqlite(path: arguments[2]),
+        store: store,
         configuration: EngineConfiguration(
             logger: logger, ownerDescription: "child", cancellationPollInterval: .milliseconds(100), probe: probe))
     do {
         try await mode.execute(engine, DiskWorld(directory: arguments[3]), count)
-    } catch let error as WorkflowError where error.code == .cancelled || error.code == .takenOver {
+    } catch let error as WorkflowError where [.cancelled, .takenOver, .storeUnavailable].contains(error.code) {
         say("\(error.code)")
     }
     await engine.shutdown()

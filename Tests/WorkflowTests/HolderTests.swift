@@ -9,7 +9,7 @@ import WorkflowTesting
 @Suite("The process that holds a run")
 struct HolderTests {
     /// Starts a process that holds a run in its first step.
-    private static func hold(_ story: KillStory) async throws -> (child: Child, run: RunID) {
+    static func hold(_ story: KillStory) async throws -> (child: Child, run: RunID) {
         let child = try story.start("hold")
         let id = try #require(RunID(try await child.line("holding ")))
         try await until { story.effects()["wait"] != nil }

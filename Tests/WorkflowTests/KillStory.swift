@@ -7,12 +7,14 @@ import WorkflowTesting
 struct KillStory: Sendable {
     let database: String
     let world: String
+    /// Of children whose store has leases.
+    static let leaseTerm = Duration.seconds(1)
 
-    static func use<T>(_ body: (KillStory) async throws -> T) async throws -> T {
-        try await TemporaryStore.use { store in
+    static func use<T>(_ kind: StoreKind = .sqlite, _ body: (KillStory) async throws -> T) async throws -> T {
+        try await TestStore.use(kind) { store in
             let world = store.directory + "/world"
             try FileManager.default.createDirectory(atPath: world, withIntermediateDirectories: false)
-            return try await body(KillStory(database: store.path, world: world))
+            return try await body(KillStory(database: store.address, world: world))
         }
     }
 
@@ -24,7 +26,9 @@ struct KillStory: Sendable {
     }
 
     func engine() async throws -> Engine {
-        try await Engine(store: .sqlite(path: database), configuration: testConfiguration())
+        var store = StoreConfiguration.named(database)
+        store.leaseTerm = Self.leaseTerm
+        return try await Engine(store: store, configuration: testConfiguration())
     }
 
     /// What children that wait for it wait for.

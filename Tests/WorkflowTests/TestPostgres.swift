@@ -68,7 +68,7 @@ final class TestPostgres: Sendable {
         let script = """
             "$@" >'\(directory)/log' 2>&1 3<&- & server=$!
             cat <&3 >/dev/null
-            kill -QUIT $server; wait $server
+            kill -QUIT $server 2>/dev/null; wait $server
             [ -e '\(directory)/keep' ] || rm -rf '\(directory)'
             """
         let postgres = [
@@ -124,7 +124,7 @@ final class TestPostgres: Sendable {
 
     /// The address of a schema; of what the server has by itself when `nil`.
     func address(schema: String? = nil) -> String {
-        let options = schema.map { "&options=-csearch_path%3D\($0)" } ?? ""
+        let options = schema.map { "&application_name=\($0)&options=-csearch_path%3D\($0)" } ?? ""
         return "postgresql:///postgres?host=\(directory)&user=postgres\(options)"
     }
 
@@ -144,6 +144,15 @@ final class TestPostgres: Sendable {
             for name in result.names { values[name] = try row.text(name) }
             return values
         }
+    }
+
+    /// What the tables of an engine hold.
+    static func dump(_ address: String) throws -> String {
+        try ["runs", "steps", "resources", "events"].map { table in
+            try run("SELECT * FROM \(table) ORDER BY ctid", address).map { row in
+                row.sorted { $0.key < $1.key }.map { "\($0.key)=\($0.value)" }.joined(separator: " ")
+            }.joined(separator: "\n")
+        }.joined(separator: "\n\n")
     }
 
     func makeSchema() throws -> String {

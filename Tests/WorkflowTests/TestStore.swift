@@ -50,7 +50,8 @@ struct TestStore: Sendable {
     let kind: StoreKind
     let files: TemporaryStore
     private let server: TestPostgres?
-    private let schema: String
+    /// On a server, what its tables are in.
+    let schema: String
 
     var directory: String { files.directory }
     /// The file of a SQLite database.
@@ -108,12 +109,14 @@ struct TestStore: Sendable {
 
     /// Everything that is in the tables of the engine.
     func dump() throws -> String {
-        let order = kind == .postgres ? "ctid" : "rowid"
-        return try ["runs", "steps", "resources", "events"].map { table in
-            try run("SELECT * FROM \(table) ORDER BY \(order)").map { row in
-                row.sorted { $0.key < $1.key }.map { "\($0.key)=\($0.value)" }.joined(separator: " ")
-            }.joined(separator: "\n")
-        }.joined(separator: "\n\n")
+        if kind == .postgres { return try TestPostgres.dump(address) }
+        let queue = try DatabaseQueue(path: files.path)
+        return try queue.read { db in
+            try ["runs", "steps", "resources", "events"].map { table in
+                try Row.fetchAll(db, sql: "SELECT * FROM \(table) ORDER BY rowid").map(\.description)
+                    .joined(separator: "\n")
+            }.joined(separator: "\n\n")
+        }
     }
 
     /// The store itself, without an engine.

@@ -10,7 +10,7 @@ enum PostgresMigration {
         while try pending(connection) > 0 {
             try connection.script("BEGIN")
             do {
-                try applyNext(connection)
+                try migrateInTransaction(connection)
                 try connection.script("COMMIT")
             } catch {
                 // Where the connection is gone, so is the transaction.
@@ -20,7 +20,8 @@ enum PostgresMigration {
         }
     }
 
-    private static func applyNext(_ connection: PostgresConnection) throws {
+    /// Makes the next change, and leaves the transaction open.
+    static func migrateInTransaction(_ connection: PostgresConnection) throws {
         try connection.run("SELECT pg_advisory_xact_lock($1::integer, hashtext(current_schema()))", ["\(lock)"])
         try connection.script(
             """

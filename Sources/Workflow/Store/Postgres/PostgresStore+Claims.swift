@@ -68,12 +68,12 @@ extension PostgresStore {
     func claim(
         _ id: RunID, owner: RunOwner, purpose: ClaimPurpose, during: (@Sendable () -> Void)?
     ) async throws -> ClaimResult {
-        // A transaction that has the run's row is over in no time.
+        // A transaction that has the run's row is over in no time, and the lease of a run that is over goes soon.
         for attempt in 0... {
             switch try await claimOnce(id, owner: owner, purpose: purpose, during) {
             case .answer(let result): return result
-            case .locked(let owner):
-                guard attempt < 6 else { return .held(by: owner) }
+            case .soon(let owner):
+                guard attempt < 5 else { return .held(by: owner) }
                 try await Task.sleep(for: .milliseconds(5 << attempt), clock: .continuous)
             }
         }
@@ -82,8 +82,8 @@ extension PostgresStore {
 
     private enum ClaimAnswer: Sendable {
         case answer(ClaimResult)
-        /// A transaction had the row.
-        case locked(RunOwner?)
+        /// It is held by something that is about to end.
+        case soon(RunOwner?)
     }
 
     private func claimOnce(
@@ -122,8 +122,8 @@ extension PostgresStore {
                             resources: try results[3].resources(of: id))))
             }
             if record.recordedStatus.isFinished, !isCollection { return .answer(.finished(record.recordedStatus)) }
-            guard try results[0].first?.integer("seen") == 1 else { return .locked(record.owner) }
-            return .answer(.held(by: record.owner))
+            let isLocked = try results[0].first?.integer("seen") != 1
+            return isLocked || record.recordedStatus.isFinished ? .soon(record.owner) : .answer(.held(by: record.owner))
         }
     }
 

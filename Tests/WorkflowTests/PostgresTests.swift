@@ -1,0 +1,298 @@
+import CoreMetrics
+import Foundation
+import Glibc
+import Synchronization
+import Testing
+import WorkflowTesting
+
+@testable import Workflow
+
+extension Trait where Self == ConditionTrait {
+    /// For tests of PostgreSQL alone.
+    static var onPostgres: ConditionTrait { .enabled(if: StoreKind.tested.contains(.postgres)) }
+}
+
+@Suite("The store on PostgreSQL", .onPostgres)
+struct PostgresTests {
+    private static let script = Script { _, run in try await run.step("one") { _ in 1 } }
+
+    private static let waiting = Script { _, run in
+        try await run.step("wait") { _ in try await Task.sleep(for: .seconds(60)) }
+        return 1
+    }
+
+    private static func open(_ store: TestStore) async throws -> Engine {
+        try await Engine(store: store.configuration, configuration: testConfiguration())
+    }
+
+    // MARK: - Commits
+
+    @Test("a run of N steps costs N + 1 commits until it answers, and a commit one round trip")
+    func commitsPerRun() async throws {
+        try await TestStore.use(.postgres) { store in
+            let proxy = try CuttingProxy(before: try await TestPostgres.shared.value, in: store.directory)
+            var configuration = StoreConfiguration.postgres(proxy.address(schema: store.schema))
+            configuration.flushDelay = .seconds(5)
+            let engine = try await Engine(store: configuration, configuration: testConfiguration())
+            // The first claim opens the connection of the leases.
+            #expect(try await engine.start(Self.script, input: "").result() == 1)
+            try await Task.sleep(for: .milliseconds(300))
+            for count in [1, 3, 10] {
+                let before = (commits: engine.commitCount, turns: proxy.turns)
+                let handle = try await engine.start(
+                    Script { _, run in
+                        for index in 0..<count { try await run.step("step[\(index)]") { _ in index } }
+                        return count
+                    }, input: "")
+                #expect(try await handle.result() == count)
+                #expect(engine.commitCount - before.commits == count + 1)
+                #expect(proxy.turns - before.turns == count + 1)
+            }
+            await engine.shutdown()
+            proxy.close()
+        }
+    }
+
+    @Test("operations that wait share one commit, and one that fails is rolled back alone")
+    func groupCommit() async throws {
+        try await TestStore.use(.postgres) { store in
+            let engine = try await Self.open(store)
+            try store.run("CREATE TABLE t (x bigint UNIQUE)")
+            let writer = try #require(engine.core.store as? PostgresStore).writer
+            let before = engine.commitCount
+            let mayGoOn = DispatchSemaphore(value: 0)
+            let isTaken = Promise<Void>()
+            writer.submit(
+                PostgresOperation(
+                    urgency: .now, queries: { [PostgresQuery("INSERT INTO t VALUES (1000)")] },
+                    during: { _ = mayGoOn.wait(timeout: .now() + 30) }, completion: { _ in isTaken.fulfil(()) }))
+            try await until { writer.backlog == 0 }
+            let results = await withTaskGroup(of: Bool.self) { group in
+                for index in 0..<100 {
+                    group.addTask {
+                        await code {
+                            try await writer.perform({
+                                [PostgresQuery("INSERT INTO t VALUES ($1::bigint)", ["\(index / 2)"])]
+                            }) { _ in }
+                        } == nil
+                    }
+                }
+                let isQueued: Void? = try? await until { writer.backlog == 100 }
+                #expect(isQueued != nil)
+                mayGoOn.signal()
+                return await group.reduce(into: [Bool]()) { $0.append($1) }
+            }
+            await isTaken.value()
+            #expect(results.filter { $0 }.count == 50)
+            #expect(engine.commitCount - before == 2)
+            #expect(try store.run("SELECT count(*) AS n FROM t")[0]["n"] == "51")
+            await engine.shutdown()
+        }
+    }
+
+    @Test("a row that another transaction keeps locked makes one operation busy, and none of the others")
+    func busy() async throws {
+        try await TestStore.use(.postgres) { store in
+            var configuration = store.configuration
+            configuration.busyTimeout = .milliseconds(200)
+            let engine = try await Engine(store: configuration, configuration: testConfiguration())
+            let handle = try await engine.start(Self.waiting, input: "")
+            try await until { try await !engine.steps(of: handle.id).isEmpty }
+            let other = try PostgresConnection(
+                PostgresAddress(store.address), patience: .seconds(30), attributes: "any")
+            try other.script("BEGIN; SELECT * FROM runs FOR UPDATE")
+            async let refusal = code { try await engine.cancel(handle.id) }
+            async let answer = engine.start(Self.script, input: "").result()
+            #expect(await refusal == .storeBusy)
+            #expect(try await answer == 1)
+            try other.script("ROLLBACK")
+            #expect(try await engine.cancel(handle.id))
+            #expect(await code { _ = try await handle.result() } == .cancelled)
+            await engine.shutdown()
+        }
+    }
+
+    @Test("transactions that lock each other's rows crosswise both come through")
+    func deadlock() async throws {
+        try await TestStore.use(.postgres) { store in
+            let (first, second) = (try await store.open(), try await store.open())
+            let ids = [RunID(time: Date()), RunID(time: Date())]
+            for id in ids { try await first.make(id) }
+            for _ in 0..<5 {
+                try await withThrowingTaskGroup(of: Void.self) { group in
+                    for (store, order) in [(first, ids), (second, ids.reversed())] {
+                        for id in order { group.addTask { try await store.requestCancellation(id) } }
+                    }
+                    try await group.waitForAll()
+                }
+            }
+            await first.close()
+            await second.close()
+        }
+    }
+
+    // MARK: - Schema
+
+    @Test("a store of a newer program is refused and left as it is")
+    func newerSchema() async throws {
+        try await TestStore.use(.postgres) { store in
+            await (try await Self.open(store)).shutdown()
+            try store.run("INSERT INTO workflow_migrations (identifier) VALUES ('v9999_future')")
+            #expect(await code { _ = try await Self.open(store) } == .storeNewerThanProgram)
+            #expect(await code { _ = try await StoreReader(store: store.configuration) } == .storeNewerThanProgram)
+            try store.run("DELETE FROM workflow_migrations")
+            #expect(await code { _ = try await StoreReader(store: store.configuration) } == .storeNeedsMigration)
+        }
+    }
+
+    @Test("engines that make a store at once make it once")
+    func madeTogether() async throws {
+        try await TestStore.use(.postgres) { store in
+            let answers = try await withThrowingTaskGroup(of: Int.self) { group in
+                for _ in 0..<8 {
+                    group.addTask {
+                        let engine = try await Self.open(store)
+                        let answer = try await engine.start(Self.script, input: "").result()
+                        await engine.shutdown()
+                        return answer
+                    }
+                }
+                return try await group.reduce(0, +)
+            }
+            #expect(answers == 8)
+            #expect(try store.run("SELECT identifier FROM workflow_migrations").count == 1)
+        }
+    }
+
+    @Test("an opening that dies in the middle of making a store leaves nothing, and the next one makes it")
+    func brokenMigration() async throws {
+        try await TestStore.use(.postgres) { store in
+            let dying = try PostgresConnection(
+                PostgresAddress(store.address), patience: .seconds(30), attributes: "any")
+            try dying.script("BEGIN")
+            try PostgresMigration.migrateInTransaction(dying)
+            let opening = Task { try await Self.open(store) }
+            try await Task.sleep(for: .milliseconds(200))
+            try store.run("SELECT pg_terminate_backend(\(dying.backend))")
+            let engine = try await opening.value
+            #expect(try await engine.start(Self.script, input: "").result() == 1)
+            await engine.shutdown()
+        }
+    }
+
+    @Test("a reader makes no schema, and reads what an engine wrote")
+    func reader() async throws {
+        try await TestStore.use(.postgres) { store in
+            #expect(await code { _ = try await StoreReader(store: store.configuration) } == .noStore)
+            #expect(
+                try store.run("SELECT 1 FROM pg_tables WHERE schemaname = current_schema()").isEmpty)
+            let engine = try await Self.open(store)
+            let handle = try await engine.start(Self.script, input: "")
+            #expect(try await handle.result() == 1)
+            let reader = try await StoreReader(store: store.configuration)
+            #expect(try await reader.runs().map(\.id) == [handle.id])
+            #expect(try await reader.steps(of: handle.id).map(\.name) == ["one"])
+            #expect(try await reader.events(of: handle.id).map(\.kind).last == "run.succeeded")
+            #expect(try await reader.checkIntegrity() == [])
+            #expect(await code { _ = try await reader.plan(handle.id) } == .alreadyFinished(.succeeded))
+            await reader.close()
+            #expect(await code { _ = try await reader.runs() } == .engineClosed)
+            await engine.shutdown()
+            // Nobody is left on the server, and nothing is held.
+            try await until {
+                try store.run(
+                    "SELECT 1 FROM pg_stat_activity WHERE application_name = '\(store.schema)' AND pid <> pg_backend_pid()"
+                ).isEmpty
+            }
+            #expect(try store.run("SELECT * FROM leases").isEmpty)
+        }
+    }
+
+    // MARK: - Secrets
+
+    @Test("a password is in no error, no record, no event and no description")
+    func secrets() async throws {
+        let password = "n0b0dy-sees-me"
+        func isSilent(_ text: String) -> Bool { !text.contains(password) && !text.contains("n0b0dy") }
+        try await TestStore.use(.postgres) { store in
+            let address = store.address.replacing("user=postgres", with: "user=postgres&password=\(password)")
+            let configuration = StoreConfiguration.postgres(address)
+            #expect(isSilent("\(configuration)") && isSilent(String(reflecting: configuration)))
+            var dumped = ""
+            dump(configuration, to: &dumped)
+            #expect(isSilent(dumped))
+            let engine = try await Engine(store: configuration, configuration: testConfiguration())
+            #expect(try await engine.start(Self.script, input: "").result() == 1)
+            await engine.shutdown()
+            for table in ["leases", "writers", "workflow_migrations"] {
+                #expect(try isSilent("\(store.run("SELECT * FROM \(table)"))"))
+            }
+            #expect(isSilent(try store.dump()))
+        }
+        let addresses = [
+            "postgresql://me:\(password)@127.0.0.1:1/none", "postgresql://me:\(password)%zz@127.0.0.1:1/none",
+            "postgresql://me:\(password)@[::1/none", "postgresql://me@127.0.0.1:1/none?password=\(password)&x=1",
+            "postgresql://me@127.0.0.1:1/none?\(password)=1", "host=127.0.0.1 port=1 password=\(password)",
+            "host=127.0.0.1 port=1 \(password)", "host=127.0.0.1 port=1 password='\(password)",
+            "postgresql://me:\(password)@/none?host=/nowhere",
+        ]
+        for address in addresses {
+            for configuration in [StoreConfiguration.postgres(address)] {
+                let error = await #expect(throws: WorkflowError.self) {
+                    _ = try await Engine(store: configuration, configuration: testConfiguration())
+                }
+                let text = error.map { "\($0) \(String(reflecting: $0)) \($0.message)" } ?? ""
+                #expect(isSilent(text), "\(address)")
+                #expect([.storeUnavailable, .storeNotWritable].contains(error?.code), "\(address): \(text)")
+            }
+        }
+    }
+
+    @Test("a text with a zero byte is refused with its reason, and the run can go on")
+    func zeroByte() async throws {
+        try await TestStore.use(.postgres) { store in
+            let writer = try await store.open()
+            let id = RunID(time: Date())
+            try await writer.make(id)
+            let failure = await code {
+                try await writer.commit([.event(NewEvent("a\0b"))], run: id, epoch: 1)
+            }
+            #expect(failure == .invalidPayload)
+            try await writer.commit([.event(NewEvent("ab"))], run: id, epoch: 1)
+            await writer.close()
+        }
+    }
+
+    // MARK: - News
+
+    @Test("a request for cancellation reaches another process by a notification, long before it would look for one")
+    func notification() async throws {
+        try await TestStore.use(.postgres) { store in
+            var configuration = testConfiguration()
+            configuration.cancellationPollInterval = .seconds(60)
+            let first = try await Engine(store: store.configuration, configuration: configuration)
+            let second = try await Self.open(store)
+            let handle = try await first.start(Self.waiting, input: "")
+            try await until { try await !second.steps(of: handle.id).isEmpty }
+            // The connection that listens comes with the first claim.
+            try await Task.sleep(for: .milliseconds(300))
+            let began = ContinuousClock.now
+            #expect(try await second.cancel(handle.id))
+            #expect(await code { _ = try await handle.result() } == .cancelled)
+            #expect(began.duration(to: .now) < .seconds(5))
+            await first.shutdown()
+            await second.shutdown()
+        }
+    }
+}
+
+extension WorkflowStore {
+    /// Records a run and claims it.
+    func make(_ id: RunID) async throws {
+        let new = NewRun(id: id, workflow: "w", version: 1, input: "1", inputHash: "", dedupKey: nil, labels: [:])
+        let owner = RunOwner(description: "test", pid: 1, host: "here", since: Date())
+        _ = try await withCheckedThrowingContinuation { continuation in
+            create(new, owner: owner, urgency: .now) { continuation.resume(with: $0) }
+        }
+    }
+}
