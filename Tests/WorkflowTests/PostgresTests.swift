@@ -2,6 +2,7 @@ import CoreMetrics
 import Foundation
 import Glibc
 import Synchronization
+import TestSupport
 import Testing
 import WorkflowTesting
 

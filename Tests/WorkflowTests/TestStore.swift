@@ -1,6 +1,7 @@
 import CoreMetrics
 import Foundation
 import GRDB
+import TestSupport
 import Testing
 import Workflow
 import WorkflowTesting
