@@ -1,13 +1,20 @@
 /// How much is in a store.
 package struct StoreFigures: Sendable, Hashable {
-    /// How many runs are so, by what is recorded of them; none of those that nobody has.
+    /// How many runs are so; no entry where none is.
     package var runs: [RunStatus: Int] = [:]
-    /// How many of the unfinished runs somebody holds now.
+    /// How many of the unfinished ones somebody holds now.
     package var held = 0
     /// What the rows and their indexes take, in bytes.
     package var bytes: Int64 = 0
 
     package init() {}
+
+    /// Counts runs that are recorded so.
+    mutating func add(_ number: Int, _ recorded: RunStatus, isHeld: Bool) {
+        let isInterrupted = !recorded.isFinished && recorded != .pending && !isHeld
+        runs[isInterrupted ? .interrupted : recorded, default: 0] += number
+        if isHeld, !recorded.isFinished { held += number }
+    }
 }
 
 /// What a server of a store says of itself.

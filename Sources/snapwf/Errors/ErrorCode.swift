@@ -104,8 +104,8 @@ struct ErrorCode: Sendable, Hashable {
         "Look at the disk and the kernel's log, or the server's, then resume the run.", next: "snapwf doctor")
     static let storeMoved = ErrorCode(
         "store-moved", .failed, "The runs of this store were moved to another one, or are being moved.",
-        "Name the other store with --store or SNAPWF_STORE. If the move is to be given up: snapwf store reopen.",
-        next: "snapwf store status")
+        "Name the other store with --store or SNAPWF_STORE. snapwf store reopen takes a move back.",
+        next: "snapwf store status, or to give the move up: snapwf store reopen")
     static let storeNeedsMigration = ErrorCode(
         "store-needs-migration", .failed, "An older snapwf has made the store of runs, and this verb only looks.",
         "Any verb that works, as snapwf gc --dry-run, brings it to this version.", next: "snapwf gc --dry-run")

@@ -39,19 +39,20 @@ extension PostgresReading {
     func figures() async throws -> StoreFigures {
         try await reader.read { connection in
             var figures = StoreFigures()
-            for row in try connection.run("SELECT status, count(*) AS number FROM runs GROUP BY status").rows {
+            let counts = try connection.run(
+                """
+                SELECT status, finished_at IS NULL AND EXISTS (
+                    SELECT 1 FROM leases WHERE run_id = runs.id AND expires_at > clock_timestamp()) AS held,
+                    count(*) AS number
+                FROM runs GROUP BY 1, 2
+                """)
+            for row in counts.rows {
                 guard let status = RunStatus(rawValue: try row.needText("status")) else { continue }
-                figures.runs[status] = Int(try row.needInteger("number"))
+                figures.add(Int(try row.needInteger("number")), status, isHeld: try row.flag("held"))
             }
             let tables = CopiedTable.allCases.map { "pg_total_relation_size('\($0.rawValue)')" }
-            let answer = try connection.run(
-                """
-                SELECT \(tables.joined(separator: " + ")) AS bytes, (
-                    SELECT count(*) FROM leases JOIN runs ON runs.id = run_id
-                    WHERE expires_at > clock_timestamp() AND finished_at IS NULL) AS held
-                """)
+            let answer = try connection.run("SELECT \(tables.joined(separator: " + ")) AS bytes")
             figures.bytes = try answer.first?.integer("bytes") ?? 0
-            figures.held = Int(try answer.first?.integer("held") ?? 0)
             return figures
         }
     }

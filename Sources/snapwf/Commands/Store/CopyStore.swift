@@ -43,7 +43,8 @@ struct CopyStore: AsyncParsableCommand {
                 points?.pass("store-copy:\($0)")
             }
             if let known = try? state(), fileExists(known.path) {
-                try known.replaceStore(report.oldID, by: .init(id: report.newID, name: target.shown), isOwn: target.isOwn)
+                try known.replaceStore(
+                    report.oldID, by: .init(id: report.newID, name: target.shown), isOwn: target.isOwn)
             }
             try tell(report, target, reporter)
         }
@@ -55,11 +56,11 @@ struct CopyStore: AsyncParsableCommand {
             try deliver(JSONText.document(document))
         } else if !options.quiet {
             for table in document.tables {
-                try deliver("\(table.name): \(table.rows) rows, the same in both (SHA-256 \(table.checksum.prefix(16)))\n")
+                try deliver("\(table.name): \(table.rows) rows in both, SHA-256 \(table.checksum.prefix(16))…\n")
             }
             reporter.note(
                 (report.wasDone ? "the runs are there already" : "all runs of \(report.from) are in \(report.to) now")
-                    + (target.isOwn ? "" : "; from now on: export \(RunsPlace.variable)=\(target.shown)"))
+                    + (target.isOwn ? "" : "; from now on name it with --store or \(RunsPlace.variable)"))
         }
     }
 }

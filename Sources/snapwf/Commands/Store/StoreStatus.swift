@@ -60,7 +60,7 @@ struct StoreDocument: Encodable {
     let state: String
     /// The other store, where runs went to or come from one.
     let peer: String?
-    /// How many runs are recorded so.
+    /// How many runs are so, by status.
     let runs: [String: Int]
     /// How many are executed now.
     let held: Int
