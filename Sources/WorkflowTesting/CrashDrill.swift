@@ -62,7 +62,8 @@ public struct CrashDrill<W: WorkflowDefinition, World: Sendable>: Sendable {
     ///   - makeWorkflow: makes the workflow that works on that outside.
     public init(
         input: W.Input, timeout: Duration? = nil, configuration: EngineConfiguration,
-        makeStore: (@Sendable () async throws -> StoreConfiguration)? = nil, makeWorld: @escaping @Sendable () -> World, makeWorkflow: @escaping @Sendable (World) -> W
+        makeStore: (@Sendable () async throws -> StoreConfiguration)? = nil, makeWorld: @escaping @Sendable () -> World,
+        makeWorkflow: @escaping @Sendable (World) -> W
     ) {
         self.input = input
         self.timeout = timeout

@@ -32,7 +32,8 @@ package final class TestPostgres: Sendable {
         }
         try Self.run(
             Self.unprivileged + [
-                try Self.binaries() + "/initdb", "-D", data, "-U", "postgres", "--auth=trust", "-E", "UTF8", "--locale=C",
+                try Self.binaries() + "/initdb", "-D", data, "-U", "postgres", "--auth=trust", "-E", "UTF8",
+                "--locale=C",
                 "-N",
             ])
     }

@@ -7,7 +7,7 @@ import WorkflowTesting
 @Suite("Fencing", .everyStore)
 struct FencingTests {
     /// A change, and what has to be recorded before it can be made.
-    private static func changes(_ run: RunID) -> [(name: String, before: [RunWrite], change: RunWrite)] {
+    static func changes(_ run: RunID) -> [(name: String, before: [RunWrite], change: RunWrite)] {
         let attempt = StepAttempt(key: "s", scope: "", attempt: 1)
         let failure = Failure(kind: .error, type: "E", message: "m", step: "s", payload: nil)
         let intent = RunWrite.intent(
@@ -54,14 +54,9 @@ struct FencingTests {
     ) async throws -> [String] {
         try await TestStore.use { files in
             let store = try await files.open { $0.rewrite = rewrite }
-            defer { store.sever() }
             let id = RunID(time: Date())
             let owner = RunOwner(description: "test", pid: 1, host: "here", since: Date())
-            let new = NewRun(
-                id: id, workflow: "w", version: 1, input: "1", inputHash: "", dedupKey: nil, labels: [:])
-            _ = try await withCheckedThrowingContinuation { continuation in
-                store.create(new, owner: owner, urgency: .now) { continuation.resume(with: $0) }
-            }
+            try await store.make(id)
             let (name, before, change) = changes(id)[index]
             if !before.isEmpty { try await store.commit(before, run: id, epoch: 1) }
             await store.relinquish(LockClaim(id: id, epoch: 1), isOver: false)
@@ -80,6 +75,7 @@ struct FencingTests {
                 try await store.commit([change], run: id, epoch: 2)
                 if try files.dump() == dump { defects.append("\(name) by the right epoch changed nothing") }
             }
+            await store.close()
             return defects
         }
     }

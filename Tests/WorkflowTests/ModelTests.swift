@@ -77,7 +77,8 @@ struct ModelTests {
 
     @Test("whatever is asked of the store, it answers and keeps what the model does")
     func againstModel() async throws {
-        let (seeds, length) = TestSize.isLong ? (40, 25_000) : (8, 2_500)
+        let usual = StoreKind.current == .sqlite ? 2_500 : 1_000
+        let (seeds, length) = TestSize.isLong ? (40, usual * 10) : (8, usual)
         let first = TestSize.seed("model")
         let stories = try await withThrowingTaskGroup(of: (UInt64, Story).self) { group in
             var stories: [(seed: UInt64, story: Story)] = []

@@ -102,7 +102,8 @@ struct PostgresCrashTests {
             #expect(try await child.end().signal == SIGKILL)
             let killed = ContinuousClock.now
             #expect(try await engine.run(id)?.status == .running)
-            guard case .runHeld(let owner?)? = await code({ try await engine.decide(id, step: "wait", .runAgain) }) else {
+            guard case .runHeld(let owner?)? = await code({ try await engine.decide(id, step: "wait", .runAgain) })
+            else {
                 Issue.record("the run is not held")
                 return
             }
@@ -114,7 +115,9 @@ struct PostgresCrashTests {
         }
     }
 
-    @Test("a process that is stopped for longer than its lease loses the run, and changes and begins nothing when it goes on")
+    @Test(
+        "a process that is stopped for longer than its lease loses the run, and changes and begins nothing when it goes on"
+    )
     func stoppedHolder() async throws {
         try await KillStory.use(.postgres) { story in
             let (child, id) = try await HolderTests.hold(story)

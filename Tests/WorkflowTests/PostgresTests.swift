@@ -132,6 +132,49 @@ struct PostgresTests {
         }
     }
 
+    /// A claim that is under way while the old holder writes, and is committed then.
+    ///
+    /// - Returns: what the write was refused with.
+    private static func writeDuringClaim(
+        _ index: Int, _ rewrite: @escaping @Sendable (RunStatement, String) -> String = { $1 }
+    ) async throws -> WorkflowError.Code? {
+        try await TestStore.use(.postgres) { files in
+            let store = try await files.open { $0.rewrite = rewrite }
+            let id = RunID(time: Date())
+            try await store.make(id)
+            let (_, before, change) = FencingTests.changes(id)[index]
+            if !before.isEmpty { try await store.commit(before, run: id, epoch: 1) }
+            let rival = try PostgresConnection(
+                PostgresAddress(files.address), patience: .seconds(30), attributes: "any")
+            try rival.script("BEGIN; UPDATE runs SET epoch = epoch + 1")
+            async let refusal = code { try await store.commit([change], run: id, epoch: 1) }
+            try await Task.sleep(for: .milliseconds(30))
+            try rival.script("COMMIT")
+            let result = await refusal
+            await store.close()
+            return result
+        }
+    }
+
+    @Test("a write waits for a claim that is under way, and is refused when that is committed", arguments: 0..<13)
+    func writeDuringClaim(index: Int) async throws {
+        #expect(try await Self.writeDuringClaim(index) == .takenOver)
+    }
+
+    @Test("without the lock on the run's row a write slips in beside a claim, and the test above notices")
+    func withoutLock() async throws {
+        var noticed = 0
+        for index in 0..<13 {
+            let refusal = try await Self.writeDuringClaim(index) { statement, sql in
+                #expect(sql.contains("FOR NO KEY UPDATE"), "\(statement)")
+                return sql.replacing("FOR NO KEY UPDATE", with: "")
+            }
+            if refusal != .takenOver { noticed += 1 }
+        }
+        print("\(noticed) of 13 changes slipped in")
+        #expect(noticed == 13)
+    }
+
     // MARK: - Schema
 
     @Test("a store of a newer program is refused and left as it is")
@@ -209,6 +252,66 @@ struct PostgresTests {
         }
     }
 
+    @Test("a role that may only read can be a reader's, and is refused as an engine's")
+    func roles() async throws {
+        try await TestStore.use(.postgres) { store in
+            let engine = try await Self.open(store)
+            #expect(try await engine.start(Self.script, input: "").result() == 1)
+            await engine.shutdown()
+            let role = "r_" + store.schema
+            for statement in [
+                "CREATE ROLE \(role) LOGIN", "GRANT USAGE ON SCHEMA \(store.schema) TO \(role)",
+                "GRANT SELECT ON ALL TABLES IN SCHEMA \(store.schema) TO \(role)",
+            ] { try store.run(statement) }
+            let configuration = StoreConfiguration.postgres(
+                store.address.replacing("user=postgres", with: "user=\(role)"))
+            let reader = try await StoreReader(store: configuration)
+            #expect(try await reader.runs().map(\.status) == [.succeeded])
+            #expect(try await reader.checkIntegrity() == [])
+            await reader.close()
+            let refusal = await code {
+                _ = try await Engine(store: configuration, configuration: testConfiguration())
+            }
+            #expect(refusal == .storeNotWritable)
+            try store.run("DROP OWNED BY \(role)")
+            try store.run("DROP ROLE \(role)")
+        }
+    }
+
+    /// Hides the library from a program, where that is allowed.
+    private static let withoutLibrary = [
+        "unshare", "-m", "sh", "-c",
+        #"for file in /usr/lib/*/libpq.so.5; do mount --bind /dev/null "$(readlink -f "$file")"; done; exec "$@""#,
+        "sh",
+    ]
+
+    private static let canHide: Bool = {
+        let process = Process()
+        process.executableURL = URL(fileURLWithPath: "/usr/bin/env")
+        process.arguments = ["unshare", "-m", "true"]
+        process.standardError = FileHandle.nullDevice
+        do { try process.run() } catch { return false }
+        process.waitUntilExit()
+        return process.terminationStatus == 0
+    }()
+
+    @Test(
+        "without libpq a store on PostgreSQL is refused with what to install, and one on SQLite works",
+        .enabled(if: canHide))
+    func noLibrary() async throws {
+        try await KillStory.use(.postgres) { story in
+            let child = try story.start("run", under: Self.withoutLibrary)
+            #expect(try await child.end() == (nil, 1))
+            #expect(child.printed.last?.hasPrefix("error storeNotWritable: ") == true)
+            #expect(child.printed.last?.contains("libpq5") == true)
+        }
+        try await KillStory.use(.sqlite) { story in
+            let child = try story.start("run", under: Self.withoutLibrary)
+            #expect(try await child.end() == (nil, 0), "\(child.printed)")
+            #expect(try await story.defects(kills: 0) == [])
+        }
+    }
+
     // MARK: - Secrets
 
     @Test("a password is in no error, no record, no event and no description")
@@ -249,17 +352,22 @@ struct PostgresTests {
         }
     }
 
-    @Test("a text with a zero byte is refused with its reason, and the run can go on")
+    @Test("a text with a zero byte is refused with its reason, alone, and the run can go on")
     func zeroByte() async throws {
         try await TestStore.use(.postgres) { store in
             let writer = try await store.open()
             let id = RunID(time: Date())
             try await writer.make(id)
-            let failure = await code {
-                try await writer.commit([.event(NewEvent("a\0b"))], run: id, epoch: 1)
+            async let failure = code { try await writer.commit([.event(NewEvent("a\0b"))], run: id, epoch: 1) }
+            async let others = withThrowingTaskGroup(of: Void.self) { group in
+                for index in 0..<20 {
+                    group.addTask { try await writer.commit([.event(NewEvent("e\(index)"))], run: id, epoch: 1) }
+                }
+                try await group.waitForAll()
             }
-            #expect(failure == .invalidPayload)
-            try await writer.commit([.event(NewEvent("ab"))], run: id, epoch: 1)
+            #expect(await failure == .invalidPayload)
+            try await others
+            #expect(try await writer.events(of: id, after: 0, limit: 100).count == 21)
             await writer.close()
         }
     }

@@ -103,7 +103,8 @@ func runID(_ text: String) throws -> RunID {
     return id
 }
 
-private func value<T: RawRepresentable>(_ row: some StoredRow, _ column: String) throws -> T where T.RawValue == String {
+private func value<T: RawRepresentable>(_ row: some StoredRow, _ column: String) throws -> T
+where T.RawValue == String {
     let text = try row.needText(column)
     guard let value = T(rawValue: text) else {
         throw WorkflowError(.storeCorrupt, "the store holds '\(text)' as \(column), which this program does not know")

@@ -229,8 +229,8 @@ final class LeaseKeeper: Sendable {
             let rows = try connection.run(
                 """
                 UPDATE leases SET expires_at = clock_timestamp() + $2::bigint * interval '1 millisecond'
-                WHERE owner = $1::uuid RETURNING run_id, epoch
-                """, [owner, "\(term.wholeMilliseconds)"]
+                WHERE owner = $1::uuid AND run_id = ANY ($3::text[]) RETURNING run_id, epoch
+                """, [owner, "\(term.wholeMilliseconds)", PostgresRead.array(asked.keys.map(\.description))]
             ).rows
             var answered: [RunID: Int] = [:]
             for row in rows { answered[try runID(row.needText("run_id"))] = Int(try row.needInteger("epoch")) }

@@ -21,6 +21,14 @@ struct PostgresQuery: Sendable {
         statement = .prepared(name)
         self.values = values
     }
+
+    /// Throws if a value is one that the server cannot keep.
+    func check() throws(WorkflowError) {
+        for case let value? in values where value.utf8.contains(0) {
+            throw WorkflowError(
+                .invalidPayload, "PostgreSQL keeps no text with a zero byte in it: encode it, or leave the byte out")
+        }
+    }
 }
 
 /// A connection to a server. Belongs to one thread, which waits here: each call for no longer than its patience.
@@ -130,13 +138,16 @@ final class PostgresConnection {
                 results.append(.failure(error))
             }
         }
-        guard let end = try next(until: deadline) else { throw PostgresError.lost("the server ended a pipeline that it had not begun") }
+        guard let end = try next(until: deadline) else {
+            throw PostgresError.lost("the server ended a pipeline that it had not begun")
+        }
         defer { cpq_clear(end) }
         guard cpq_result_status(end) == CPQ_SYNC, cpq_exit_pipeline(handle) != 0 else { throw failure() }
         return results
     }
 
     private func send(_ query: PostgresQuery) throws {
+        try query.check()
         var text: [UInt8] = []
         var offsets: [Int32] = []
         for value in query.values {
@@ -144,9 +155,8 @@ final class PostgresConnection {
                 offsets.append(-1)
                 continue
             }
-            guard let offset = Int32(exactly: text.count), !value.utf8.contains(0) else {
-                throw WorkflowError(
-                    .invalidPayload, "PostgreSQL keeps no text with a zero byte in it, or of more than 2 GB: encode it")
+            guard let offset = Int32(exactly: text.count) else {
+                throw WorkflowError(.payloadTooLarge, "the values of one statement have more than 2 GB")
             }
             offsets.append(offset)
             text.append(contentsOf: value.utf8)

@@ -40,7 +40,12 @@ final class PostgresLink {
 
     /// How long one answer may take: longer than a statement may wait for a lock.
     static func patience(_ configuration: StoreConfiguration) -> Duration {
-        min(max(configuration.busyTimeout, .zero), .seconds(600)) + .seconds(20)
+        lockWait(configuration) + .seconds(20)
+    }
+
+    /// How long a statement waits for a lock.
+    private static func lockWait(_ configuration: StoreConfiguration) -> Duration {
+        min(max(configuration.busyTimeout, .milliseconds(1)), .seconds(600))
     }
 
     /// The connection, made if there is none.
@@ -56,7 +61,7 @@ final class PostgresLink {
                 hasWorked = true
                 return new
             } catch let error as PostgresError where error.isLost {
-                guard hasWorked, let lostAt, ContinuousClock.now < lostAt + configuration.reconnectTimeout else {
+                guard hasWorked, let lostAt, lostAt.duration(to: .now) < configuration.reconnectTimeout else {
                     throw PostgresErrors.unavailable(name, error)
                 }
                 sleep(pause * .random(in: 0.5...1), check)
@@ -124,7 +129,7 @@ final class PostgresLink {
 
     /// What holds for the session whatever the server's own settings are.
     private var settings: String {
-        let wait = max(configuration.busyTimeout.wholeMilliseconds, 1)
+        let wait = Self.lockWait(configuration).wholeMilliseconds
         var settings = """
             SET lock_timeout = \(wait);
             SET idle_in_transaction_session_timeout = \(wait + 1000);
@@ -159,7 +164,8 @@ final class PostgresLink {
         guard try row.text("schema") != nil else {
             throw WorkflowError(
                 .storeNotWritable,
-                "no schema of the search path is there in the \(name): create it, or correct search_path in the address")
+                "no schema of the search path is there in the \(name): create it, or correct search_path in the address"
+            )
         }
         guard purpose == .writing else { return }
         guard try row.text("fsync") == "on" else {

@@ -55,7 +55,8 @@ enum PostgresMigration {
     }
 
     private static func isThere(_ connection: PostgresConnection) throws -> Bool {
-        try connection.run("SELECT to_regclass('workflow_migrations') IS NOT NULL AS there").first?.flag("there") ?? false
+        try connection.run("SELECT to_regclass('workflow_migrations') IS NOT NULL AS there").first?.flag("there")
+            ?? false
     }
 
     /// How many of the changes are missing.

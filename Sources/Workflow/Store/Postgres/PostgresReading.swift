@@ -2,12 +2,13 @@ import Foundation
 
 /// The thread with the connection that reads: reading never waits for a commit, nor a commit for reading.
 final class PostgresReader: Sendable {
-    private let worker = WorkerThread.start(name: "workflow-reader")
+    private let worker: WorkerThread
     private let link: LinkBox
     private let closed = Promise<Void>()
 
     init(_ configuration: StoreConfiguration, _ address: PostgresAddress) throws {
         link = LinkBox(try PostgresLink(configuration, address, for: .reading))
+        worker = WorkerThread.start(name: "workflow-reader")
     }
 
     /// What a person knows the database by.

@@ -94,21 +94,24 @@ extension PostgresStore {
         let reading = details.map { PostgresQuery(prepared: $0.rawValue, [id.description]) }
         let isExecution = if case .execution = purpose { true } else { false }
         let isCollection = if case .collection = purpose { true } else { false }
-        return try await writer.perform({ [self] in
-            asked.value = .now
-            let values = [
-                id.description, self.owner, "\(keeper.term.wholeMilliseconds)", "\(now.milliseconds)",
-                Payload.text(of: owner), "\(isExecution)", "\(isCollection)",
-            ]
-            return [PostgresQuery(prepared: StoreStatement.claim.rawValue, values)] + reading
-        }, recovery: [
-            PostgresQuery(
-                """
-                SELECT 1 AS seen, (
-                    SELECT epoch FROM leases
-                    WHERE run_id = $1 AND owner = $2::uuid AND expires_at > clock_timestamp()) AS epoch
-                """, [id.description, self.owner])
-        ] + reading, during: during) { [self] results in
+        return try await writer.perform(
+            { [self] in
+                asked.value = .now
+                let values = [
+                    id.description, self.owner, "\(keeper.term.wholeMilliseconds)", "\(now.milliseconds)",
+                    Payload.text(of: owner), "\(isExecution)", "\(isCollection)",
+                ]
+                return [PostgresQuery(prepared: StoreStatement.claim.rawValue, values)] + reading
+            },
+            recovery: [
+                PostgresQuery(
+                    """
+                    SELECT 1 AS seen, (
+                        SELECT epoch FROM leases
+                        WHERE run_id = $1 AND owner = $2::uuid AND expires_at > clock_timestamp()) AS epoch
+                    """, [id.description, self.owner])
+            ] + reading, during: during
+        ) { [self] results in
             let epoch = try results[0].first?.integer("epoch").map { Int($0) }
             guard let record = try results[1].runRecords().first else { return .answer(.unknown) }
             // One that this store holds already is not claimed anew, whatever a lost answer leaves to be seen.

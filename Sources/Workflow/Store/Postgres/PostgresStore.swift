@@ -31,18 +31,24 @@ final class PostgresStore: WorkflowStore, PostgresReading {
     static func open(
         _ configuration: StoreConfiguration, _ address: PostgresAddress, clock: any EngineClock, metrics: StoreMetrics
     ) async throws -> PostgresStore {
-        guard configuration.leaseTerm >= .milliseconds(100) else {
+        guard (.milliseconds(100)...(.seconds(24 * 3600))).contains(configuration.leaseTerm) else {
             throw WorkflowError(
                 .invalidDuration,
-                "the term of leases is \(configuration.leaseTerm), too short to be renewed: give a tenth of a second or more")
+                "the term of leases is \(configuration.leaseTerm), and they have to be renewed in time and to end some day: "
+                    + "give between a tenth of a second and a day")
         }
         let owner = UUID().uuidString.lowercased()
-        let writer = try await CommitThread<WritingServer>.open(flushDelay: configuration.flushDelay, metrics: metrics) {
-            try WritingServer(configuration, address, writer: owner, metrics)
+        let keeper = try LeaseKeeper(configuration, address, owner: owner)
+        let reader = try PostgresReader(configuration, address)
+        do {
+            let writer = try await CommitThread<WritingServer>.open(
+                flushDelay: configuration.flushDelay, metrics: metrics
+            ) { try WritingServer(configuration, address, writer: owner, metrics) }
+            return PostgresStore(clock: clock, reader: reader, writer: writer, keeper: keeper, owner: owner)
+        } catch {
+            reader.stop()
+            throw error
         }
-        return PostgresStore(
-            clock: clock, reader: try PostgresReader(configuration, address), writer: writer,
-            keeper: try LeaseKeeper(configuration, address, owner: owner), owner: owner)
     }
 
     var commitCount: Int { writer.commitCount }
@@ -81,27 +87,31 @@ final class PostgresStore: WorkflowStore, PostgresReading {
     // MARK: - Cancellation
 
     func requestCancellation(_ id: RunID) async throws {
-        let status = try await writer.perform({ [self] in
-            [
+        let status = try await writer.perform(
+            { [self] in
+                [
+                    PostgresQuery(
+                        """
+                        WITH asked AS (
+                            UPDATE runs SET cancel_requested_at = coalesce(cancel_requested_at, $2::bigint),
+                                updated_at = $2::bigint
+                            WHERE id = $1 AND finished_at IS NULL RETURNING no),
+                        event AS (
+                            INSERT INTO events (seq, run_no, at, kind)
+                            SELECT nextval('happenings'), no, $2::bigint, 'run.cancel_requested' FROM asked),
+                        told AS (SELECT pg_notify(\(Self.channel), '') FROM asked)
+                        SELECT (SELECT count(*) FROM asked) AS asked, (SELECT count(*) FROM told) AS told
+                        """, [id.description, "\(now.milliseconds)"]),
+                    PostgresQuery("SELECT status FROM runs WHERE id = $1", [id.description]),
+                ]
+            },
+            recovery: [
                 PostgresQuery(
-                    """
-                    WITH asked AS (
-                        UPDATE runs SET cancel_requested_at = coalesce(cancel_requested_at, $2::bigint),
-                            updated_at = $2::bigint
-                        WHERE id = $1 AND finished_at IS NULL RETURNING no),
-                    event AS (
-                        INSERT INTO events (seq, run_no, at, kind)
-                        SELECT nextval('happenings'), no, $2::bigint, 'run.cancel_requested' FROM asked),
-                    told AS (SELECT pg_notify(\(Self.channel), '') FROM asked)
-                    SELECT (SELECT count(*) FROM asked) AS asked, (SELECT count(*) FROM told) AS told
-                    """, [id.description, "\(now.milliseconds)"]),
+                    "SELECT count(*) AS asked FROM runs WHERE id = $1 AND cancel_requested_at IS NOT NULL",
+                    [id.description]),
                 PostgresQuery("SELECT status FROM runs WHERE id = $1", [id.description]),
             ]
-        }, recovery: [
-            PostgresQuery(
-                "SELECT count(*) AS asked FROM runs WHERE id = $1 AND cancel_requested_at IS NOT NULL", [id.description]),
-            PostgresQuery("SELECT status FROM runs WHERE id = $1", [id.description]),
-        ]) { results -> (isAsked: Bool, status: RunStatus?) in
+        ) { results -> (isAsked: Bool, status: RunStatus?) in
             (
                 try results[0].first?.integer("asked") == 1,
                 try results[1].first?.text("status").flatMap { RunStatus(rawValue: $0) }
@@ -132,18 +142,21 @@ final class PostgresStore: WorkflowStore, PostgresReading {
         """
 
     func deleteRun(_ id: RunID) async throws -> Bool {
-        try await writer.perform({
-            [
-                PostgresQuery(
-                    """
-                    WITH gone AS (
-                        DELETE FROM runs WHERE id = $1 AND finished_at IS NOT NULL AND \(Self.ownsNothing) RETURNING 1)
-                    SELECT count(*) AS gone FROM gone
-                    """, [id.description])
+        try await writer.perform(
+            {
+                [
+                    PostgresQuery(
+                        """
+                        WITH gone AS (
+                            DELETE FROM runs WHERE id = $1 AND finished_at IS NOT NULL AND \(Self.ownsNothing) RETURNING 1)
+                        SELECT count(*) AS gone FROM gone
+                        """, [id.description])
+                ]
+            },
+            recovery: [
+                PostgresQuery("SELECT 1 - count(*) AS gone FROM runs WHERE id = $1", [id.description])
             ]
-        }, recovery: [
-            PostgresQuery("SELECT 1 - count(*) AS gone FROM runs WHERE id = $1", [id.description])
-        ]) { results in
+        ) { results in
             try results[0].first?.integer("gone") == 1
         }
     }
@@ -152,27 +165,30 @@ final class PostgresStore: WorkflowStore, PostgresReading {
         let batch = 100
         var total = 0
         while true {
-            let deleted = try await writer.perform({
-                [
-                    PostgresQuery(
-                        """
-                        WITH gone AS (
-                            DELETE FROM runs WHERE no IN (
-                                SELECT no FROM runs
-                                WHERE finished_at < $1::bigint
-                                    AND no NOT IN (
-                                        SELECT no FROM runs WHERE finished_at IS NOT NULL
-                                        ORDER BY finished_at DESC, id DESC LIMIT $2::bigint)
-                                    AND \(Self.ownsNothing)
-                                ORDER BY finished_at LIMIT \(batch))
-                            RETURNING 1)
-                        SELECT count(*) AS gone FROM gone
-                        """, ["\(cutoff.milliseconds)", "\(keep)"])
+            let deleted = try await writer.perform(
+                {
+                    [
+                        PostgresQuery(
+                            """
+                            WITH gone AS (
+                                DELETE FROM runs WHERE no IN (
+                                    SELECT no FROM runs
+                                    WHERE finished_at < $1::bigint
+                                        AND no NOT IN (
+                                            SELECT no FROM runs WHERE finished_at IS NOT NULL
+                                            ORDER BY finished_at DESC, id DESC LIMIT $2::bigint)
+                                        AND \(Self.ownsNothing)
+                                    ORDER BY finished_at LIMIT \(batch))
+                                RETURNING 1)
+                            SELECT count(*) AS gone FROM gone
+                            """, ["\(cutoff.milliseconds)", "\(keep)"])
+                    ]
+                },
+                recovery: [
+                    // How many they were nobody knows any more; there may be more of them.
+                    PostgresQuery("SELECT \(batch) AS gone")
                 ]
-            }, recovery: [
-                // How many they were nobody knows any more; there may be more of them.
-                PostgresQuery("SELECT \(batch) AS gone")
-            ]) { results in
+            ) { results in
                 Int(try results[0].first?.integer("gone") ?? 0)
             }
             total += deleted

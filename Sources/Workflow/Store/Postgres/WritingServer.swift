@@ -32,7 +32,9 @@ final class WritingServer: CommitBackend {
     /// The transaction whose fate is not known: its COMMIT may have been sent, and no answer came.
     private var doubtful: Int?
 
-    init(_ configuration: StoreConfiguration, _ address: PostgresAddress, writer: String, _ metrics: StoreMetrics) throws {
+    init(_ configuration: StoreConfiguration, _ address: PostgresAddress, writer: String, _ metrics: StoreMetrics)
+        throws
+    {
         self.metrics = metrics
         self.writer = writer
         let rewrite = configuration.rewrite
@@ -99,7 +101,7 @@ final class WritingServer: CommitBackend {
         doubtful = nil
         let lists: [[PostgresQuery]]
         do {
-            lists = try operations.map { try $0.queries() }
+            lists = try operations.map(Self.queries)
         } catch {
             return try oneByOne(operations, lastCheck)
         }
@@ -116,6 +118,13 @@ final class WritingServer: CommitBackend {
             operations[0].failed()
             return [Self.cause(of: failure.cause, operations[0])]
         }
+    }
+
+    /// What an operation consists of, if the server can take it: what it cannot take must not spoil the pipeline.
+    private static func queries(of operation: PostgresOperation) throws -> [PostgresQuery] {
+        let queries = try operation.queries()
+        for query in queries { try query.check() }
+        return queries
     }
 
     /// Runs all in one transaction, or none.
@@ -139,7 +148,9 @@ final class WritingServer: CommitBackend {
         if let index = results.firstIndex(where: \.isFailure), case .failure(let error) = results[index] {
             doubtful = nil
             try connection.script("ROLLBACK")
-            guard index >= head, !error.isCollision, let culprit = Self.owner(of: index - head, lists) else { throw error }
+            guard index >= head, !error.isCollision, let culprit = Self.owner(of: index - head, lists) else {
+                throw error
+            }
             throw OperationFailure(index: culprit, cause: error)
         }
         if isWatched {
@@ -215,7 +226,10 @@ final class WritingServer: CommitBackend {
         _ operations: [PostgresOperation], _ lastCheck: () throws -> Void
     ) throws -> [(any Error)?] {
         let connection = try link.connected(lastCheck)
-        for result in try connection.pipeline(beginning(isDurable: true)) { _ = try result.get() }
+        if case .failure(let error)? = try connection.pipeline(beginning(isDurable: true)).first(where: \.isFailure) {
+            try connection.script("ROLLBACK")
+            throw error
+        }
         var outcomes: [Result<[PostgresResult], any Error>] = []
         for operation in operations {
             let outcome = try inSavepoint(operation, connection)
@@ -238,7 +252,7 @@ final class WritingServer: CommitBackend {
     ) throws -> Result<[PostgresResult], any Error> {
         let queries: [PostgresQuery]
         do {
-            queries = try operation.queries()
+            queries = try Self.queries(of: operation)
         } catch {
             return .failure(error)
         }
