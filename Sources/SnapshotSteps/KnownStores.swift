@@ -41,7 +41,8 @@ extension StateDirectory {
             } catch {
                 throw SnapshotError(
                     .stateDirectory,
-                    "\(file), which names a store that was used, cannot be read: remove it if that store is no more (\(error))")
+                    "\(file), which names a store that was used, cannot be read: remove it if that store is no more (\(error))"
+                )
             }
         }
         return stores

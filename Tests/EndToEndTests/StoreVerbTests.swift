@@ -104,7 +104,8 @@ extension EndToEnd {
             let tables = try #require(try there.json()["tables"] as? [[String: Any]])
             #expect(tables.map { $0["name"] as? String } == ["runs", "steps", "resources", "events"])
             #expect(tables.allSatisfy { $0["rows"] as? Int ?? 0 > 0 }, "\(tables)")
-            #expect(try await installation.snapwf("show", run, "--json", environment: store.environment).output == before)
+            #expect(
+                try await installation.snapwf("show", run, "--json", environment: store.environment).output == before)
 
             let refused = try await installation.snapwf("resume", run)
             #expect(refused.status == 1 && refused.errors.contains("were moved to PostgreSQL"), "\(refused.everything)")
@@ -119,7 +120,8 @@ extension EndToEnd {
             #expect(resumed.status == 0, "\(resumed.everything)")
             #expect(sandbox.count == 1 && installation.names(in: "sandboxes").isEmpty)
             let resources = try #require(
-                try await installation.snapwf("show", run, "--json", environment: ["SNAPWF_STORE": back]).json()["resources"]
+                try await installation.snapwf("show", run, "--json", environment: ["SNAPWF_STORE": back]).json()[
+                    "resources"]
                     as? [[String: Any]])
             #expect(resources.count == 1, "another sandbox: \(resources)")
             let more = try await installation.snapwf("run", "-q", "--force", image, environment: ["SNAPWF_STORE": back])
@@ -137,7 +139,8 @@ extension EndToEnd {
                 let installation = try Installation()
                 let run = try await interrupted(installation, image)
                 let killed = try await installation.snapwf(
-                    "store", "copy", "--to", store.address, environment: ["SNAPWF_TEST_CRASH_AT": "store-copy:\(point)"])
+                    "store", "copy", "--to", store.address, environment: ["SNAPWF_TEST_CRASH_AT": "store-copy:\(point)"]
+                )
                 #expect(killed.status == 128 + 9, "\(point): \(killed.everything)")
                 let early = try await installation.snapwf("resume", run)
                 #expect(early.status == 1 && early.errors.contains("store reopen"), "\(point): \(early.everything)")
@@ -164,7 +167,8 @@ extension EndToEnd {
             try await registry.waitUntilHolding()
             let run = try #require(try await installation.runIDs().first)
             let refused = try await installation.snapwf("store", "copy", "--to", store.address)
-            #expect(refused.status == 1 && refused.errors.contains("\(run) (process \(child.pid)"), "\(refused.everything)")
+            #expect(
+                refused.status == 1 && refused.errors.contains("\(run) (process \(child.pid)"), "\(refused.everything)")
             try registry.letGo()
             #expect(try await child.wait().status == 0)
 
@@ -194,7 +198,8 @@ extension EndToEnd {
             #expect(try shown.json()["status"] as? String == "succeeded", "\(shown.everything)")
         }
 
-        @Test("a password is in nothing that is printed, logged, recorded or seen by others; doctor tells of the server")
+        @Test(
+            "a password is in nothing that is printed, logged, recorded or seen by others; doctor tells of the server")
         func password() async throws {
             let store = try await SharedStore()
             let image = try await image()
@@ -206,12 +211,16 @@ extension EndToEnd {
             let environment = ["SNAPWF_CONFIG": settings]
             var said = ""
             for arguments in [
-                ["run", "-v", image], ["ls"], ["show", "--json"], ["logs"], ["gc", "-v"], ["doctor"], ["doctor", "--json"],
+                ["run", "-v", image], ["ls"], ["show", "--json"], ["logs"], ["gc", "-v"], ["doctor"],
+                ["doctor", "--json"],
                 ["config", "show"], ["config", "show", "--json"], ["config", "show", "-q", "store"], ["store"],
                 ["store", "status", "--json"], ["resume", "@last"], ["rm", "@last"],
                 ["ls", "--store", "postgresql://postgres:\(SharedStore.password)@127.0.0.1:9/x"],
                 ["ls", "--store", "mysql://postgres:\(SharedStore.password)@127.0.0.1:9/x"],
-                ["ls", "--store", "postgresql://postgres:\(SharedStore.password)@[::/x?password=\(SharedStore.password)"],
+                [
+                    "ls", "--store",
+                    "postgresql://postgres:\(SharedStore.password)@[::/x?password=\(SharedStore.password)",
+                ],
                 ["ls", "--store=postgresql://u:\(SharedStore.password)@h/x", "--nonsense"],
             ] {
                 let finished = try await installation.start(arguments, environment: environment).wait()
@@ -226,9 +235,10 @@ extension EndToEnd {
                 "run", "--detach", "--store", store.address, registry.reference, environment: [:])
             said += detached.everything
             #expect(detached.status == 0, "\(detached.everything)")
-            let lines = installation.processes.map(Installation.commandLine(of:)) + [
-                try await tool("sh", "-c", "cat /proc/[0-9]*/cmdline | tr '\\0' ' '").output
-            ]
+            let lines =
+                installation.processes.map(Installation.commandLine(of:)) + [
+                    try await tool("sh", "-c", "cat /proc/[0-9]*/cmdline | tr '\\0' ' '").output
+                ]
             try registry.letGo()
             let run = try #require(detached.output.split(separator: "\n").first.map(String.init))
             let followed = try await installation.snapwf("logs", "--follow", run, environment: environment)
@@ -244,7 +254,9 @@ extension EndToEnd {
             }
         }
 
-        @Test("without a server every verb says so, with its code and what to do; what libpq cannot read is a usage error")
+        @Test(
+            "without a server every verb says so, with its code and what to do; what libpq cannot read is a usage error"
+        )
         func away() async throws {
             let installation = try Installation()
             for arguments in [["ls"], ["run", "x"], ["gc"], ["store"]] {

@@ -202,4 +202,24 @@ struct DoctorTests {
             try await within(.seconds(60)) { throw SnapshotError(.failed, "x") }
         }
     }
+
+    @Test("of a shared store: a standby is a failure, no encryption and a clock that is off are warnings")
+    func sharedStore() {
+        func verdicts(
+            _ transport: StoreServer.Transport, ahead: Double = 0, primary: Bool = true
+        ) -> [Finding.Verdict] {
+            SharedStoreChecks.findings(
+                StoreServer(
+                    version: "15.8", transport: transport, clockAhead: ahead, isPrimary: primary, standbys: 1,
+                    synchronousStandbys: 0)
+            ).map(\.verdict)
+        }
+        #expect(verdicts(.encrypted("TLSv1.3")) == [.ok, .ok, .ok] && verdicts(.socket) == [.ok, .ok, .ok])
+        #expect(verdicts(.plain) == [.warn, .ok, .ok] && verdicts(.socket, primary: false) == [.ok, .fail, .ok])
+        #expect(verdicts(.socket, ahead: -1.5) == [.ok, .ok, .warn])
+        var standing = StoreStanding(id: "a")
+        #expect(SharedStoreChecks.store("db", standing, StoreFigures()).verdict == .ok)
+        standing.state = .moved
+        #expect(SharedStoreChecks.store("db", standing, StoreFigures()).verdict == .fail)
+    }
 }

@@ -1,7 +1,7 @@
 import Foundation
 import Glibc
 import Synchronization
-import TestSupport
+import class TestSupport.TestPostgres
 import Testing
 import WorkflowTesting
 

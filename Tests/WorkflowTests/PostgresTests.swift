@@ -2,7 +2,7 @@ import CoreMetrics
 import Foundation
 import Glibc
 import Synchronization
-import TestSupport
+import class TestSupport.TestPostgres
 import Testing
 import WorkflowTesting
 

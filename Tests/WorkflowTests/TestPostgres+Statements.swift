@@ -1,5 +1,5 @@
 import Foundation
-import TestSupport
+import class TestSupport.TestPostgres
 
 @testable import Workflow
 

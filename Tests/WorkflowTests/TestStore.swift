@@ -1,7 +1,7 @@
 import CoreMetrics
 import Foundation
 import GRDB
-import TestSupport
+import class TestSupport.TestPostgres
 import Testing
 import Workflow
 import WorkflowTesting

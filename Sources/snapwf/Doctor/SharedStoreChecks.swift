@@ -13,7 +13,9 @@ enum SharedStoreChecks {
                 guard let server = try await StoreServer.of(place.configuration) else { return [] }
                 return [await store(place)] + findings(server)
             }
-            return found ?? [.warn(name, "\(place.shown) did not answer within \(spanText(patience))", next: "snapwf doctor")]
+            return found ?? [
+                .warn(name, "\(place.shown) did not answer within \(spanText(patience))", next: "snapwf doctor")
+            ]
         } catch let error as WorkflowError {
             return [finding(error)]
         } catch {
@@ -75,7 +77,8 @@ enum SharedStoreChecks {
         case .encrypted(let version): return .ok(name, "PostgreSQL \(server.version), over \(version)")
         case .plain:
             return .warn(
-                name, "PostgreSQL \(server.version), not encrypted: who is on the way can read and change what is recorded",
+                name,
+                "PostgreSQL \(server.version), not encrypted: who is on the way can read and change what is recorded",
                 next: "add sslmode=verify-full to the address, and set up TLS on the server")
         }
     }
@@ -85,13 +88,16 @@ enum SharedStoreChecks {
         guard server.isPrimary else {
             return .fail(
                 name, "it is a standby, which cannot be written",
-                next: "name the primary, or all of them: postgresql://HOST1,HOST2/DATABASE?target_session_attrs=read-write")
+                next:
+                    "name the primary, or all of them: postgresql://HOST1,HOST2/DATABASE?target_session_attrs=read-write"
+            )
         }
         guard server.standbys > 0 else { return .ok(name, "primary; no standby that this role may see") }
         let waited = server.synchronousStandbys
         return .ok(
             name,
-            "primary, followed by \(server.standbys); commits wait for " + (waited == 0 ? "none of them" : "\(waited) of them"))
+            "primary, followed by \(server.standbys); commits wait for "
+                + (waited == 0 ? "none of them" : "\(waited) of them"))
     }
 
     /// Leases go by the server's clock alone; the times that are shown and deadlines go by this one's.

@@ -38,7 +38,9 @@ struct SharedStore: Sendable {
 
     /// Everything that is recorded.
     func dump() async throws -> String {
-        try await tool(TestPostgres.binaries() + "/pg_dump", "-h", server.directory, "-U", "postgres", "-n", schema, "postgres")
-            .output
+        try await tool(
+            TestPostgres.binaries() + "/pg_dump", "-h", server.directory, "-U", "postgres", "-n", schema, "postgres"
+        )
+        .output
     }
 }

@@ -20,7 +20,8 @@ struct CopyStore: AsyncParsableCommand {
               snapwf store copy --from postgresql://snapwf@db.lan/snapwf --to /var/lib/snapwf/workflow.db
             """)
 
-    @Option(help: ArgumentHelp("The store that they are in. Default: the one that other verbs use.", valueName: "place"))
+    @Option(
+        help: ArgumentHelp("The store that they are in. Default: the one that other verbs use.", valueName: "place"))
     var from: String?
 
     @Option(help: ArgumentHelp("The store that they go to, made where there is none.", valueName: "place"))
