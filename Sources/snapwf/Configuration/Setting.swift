@@ -45,7 +45,7 @@ struct Setting: Sendable {
     /// That open the store of runs.
     private static let storing = [
         "run", "resume", "gc", "ls", "list", "show", "logs", "cancel", "rm", "decide", "boot", "serve", "doctor",
-        "store status", "store reopen",
+        "store status", "store copy", "store reopen",
     ]
     private static let registries = [
         "run", "doctor", "snapshots push", "snapshots pull", "snapshot push", "snapshot pull",

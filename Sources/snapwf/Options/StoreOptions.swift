@@ -13,7 +13,14 @@ struct StoreOptions: ParsableArguments {
             """, valueName: "place"))
     var store: String?
 
-    /// The environment is asked here, too: completions and what is started again come by no flags.
+    /// What no command line says.
+    static func named(_ place: String?) -> StoreOptions {
+        var options = StoreOptions()
+        options.store = place
+        return options
+    }
+
+    /// The environment is asked here, too: what is started again in the background comes by no flag.
     ///
     /// - Throws: code `usage` for what is no place of a store.
     func place(in state: StateDirectory) throws -> RunsPlace {

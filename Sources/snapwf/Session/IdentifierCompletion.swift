@@ -22,7 +22,10 @@ extension CompletionKind {
 private enum IdentifierCompletion {
     static func runs(_ statuses: Set<RunStatus>?, _ prefix: String) async -> [String] {
         // A store that does not answer at once is not waited for: somebody is typing.
-        guard let reader = try? await within(.seconds(2), { try await RecordedRuns.open(StoreOptions()) }) ?? nil else {
+        let settings = try? Settings(
+            variables: ProcessInfo.processInfo.environment, directory: FileManager.default.currentDirectoryPath)
+        let place = settings?.values["store"]?.texts.first
+        guard let reader = try? await within(.seconds(2), { try await RecordedRuns.open(.named(place)) }) ?? nil else {
             return []
         }
         let found =

@@ -27,6 +27,8 @@ struct CopyStore: AsyncParsableCommand {
     @Option(help: ArgumentHelp("The store that they go to, made where there is none.", valueName: "place"))
     var to: String
 
+    @OptionGroup var stored: StoreOptions
+
     @OptionGroup var options: GlobalOptions
 
     @MainActor
@@ -35,9 +37,7 @@ struct CopyStore: AsyncParsableCommand {
         try await reporter.reportingErrors {
             let variables = ProcessInfo.processInfo.environment
             let state = RecordedSnapshots.state
-            var old = StoreOptions()
-            old.store = from
-            let source = try old.place(in: state())
+            let source = try (from.map(StoreOptions.named) ?? stored).place(in: state())
             let target = try RunsPlace(to, in: state())
             let points = CrashPoints(variables)
             let report = try await StoreCopy.move(from: source.configuration, to: target.configuration) {
