@@ -33,7 +33,7 @@ extension EndToEnd {
             #expect(!FileManager.default.fileExists(atPath: first.home + "/workflow.db"))
 
             let held = try await second.snapwf("resume", run)
-            #expect(held.status == 1 && held.errors.contains("another process"), "\(held.everything)")
+            #expect(held.status == 1 && held.errors.contains("is held by snapwf "), "\(held.everything)")
             try await endLeases(store)
             let all = try await second.snapwf("resume", "--all")
             #expect(all.status == 0 && all.errors.contains("at work on other machines"), "\(all.everything)")

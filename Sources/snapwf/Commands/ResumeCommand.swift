@@ -72,10 +72,11 @@ struct ResumeCommand: AsyncParsableCommand {
         let found = try await session.engine.runs(interrupted)
         // On another machine there may be what this one lacks: layouts, archives, files of credentials.
         let own = found.filter { !$0.isElsewhere(than: session.environment.owner) }
-        if own.count < found.count {
+        let others = found.count - own.count
+        if others > 0 {
             reporter.note(
-                "\(found.count - own.count) interrupted runs were at work on other machines; name those to go on with here"
-            )
+                "\(others) interrupted \(others == 1 ? "run was" : "runs were") at work on other machines; "
+                    + "name those that are to go on here")
         }
         return own.reversed()
     }
