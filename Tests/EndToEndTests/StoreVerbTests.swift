@@ -266,7 +266,7 @@ extension EndToEnd {
                 #expect(gone.status == 6, "\(arguments): \(gone.everything)")
                 #expect((try gone.json()["error"] as? [String: Any])?["code"] as? String == "store-unavailable")
             }
-            let wrong = try await installation.snapwf("ls", "--store", "postgresql://postgres@h:port:port/x")
+            let wrong = try await installation.snapwf("ls", "--store", "postgresql://postgres@[::/x")
             #expect(wrong.status == 64, "\(wrong.everything)")
         }
     }
