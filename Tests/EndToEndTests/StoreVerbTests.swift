@@ -12,9 +12,10 @@ extension EndToEnd {
             _ installation: Installation, _ image: String, environment: [String: String] = [:]
         ) async throws -> String {
             let killed = try await installation.snapwf(
-                "run", image, environment: environment.merging(["SNAPWF_TEST_CRASH_AT": "pull:start.after"]) { $1 })
+                "run", "--force", image,
+                environment: environment.merging(["SNAPWF_TEST_CRASH_AT": "pull:start.after"]) { $1 })
             try #require(killed.status == 128 + 9, "\(killed.everything)")
-            let listed = try await installation.snapwf("ls", "-q", "-n", "1", environment: environment)
+            let listed = try await installation.snapwf("ls", "-q", "-l", "1", environment: environment)
             return try #require(listed.output.split(separator: "\n").first.map(String.init), "\(listed.everything)")
         }
 
@@ -43,7 +44,7 @@ extension EndToEnd {
             let resumed = try await second.snapwf("resume", run, "--json")
             #expect(resumed.status == 0, "\(resumed.everything)")
             let shown = try await first.snapwf("show", run, "--json").json()
-            #expect(shown["status"] as? String == "succeeded", "\(shown)")
+            #expect((shown["run"] as? [String: Any])?["status"] as? String == "succeeded", "\(shown)")
             #expect(second.names(in: "snapshots").count == 1 && first.names(in: "snapshots").isEmpty)
 
             #expect(first.names(in: "sandboxes").count == 1)
@@ -195,7 +196,8 @@ extension EndToEnd {
             let copied = try await installation.snapwf("store", "copy", "--to", store.address)
             #expect(copied.status == 0, "\(copied.everything)")
             let shown = try await installation.snapwf("show", run, "--json", environment: store.environment)
-            #expect(try shown.json()["status"] as? String == "succeeded", "\(shown.everything)")
+            #expect(
+                (try shown.json()["run"] as? [String: Any])?["status"] as? String == "succeeded", "\(shown.everything)")
         }
 
         @Test(

@@ -34,10 +34,12 @@ struct StoreCopyTests {
         let handle = try await engine.start(
             Script { _, run in
                 _ = try await run.step("first") { _ in String(repeating: "x", count: 300_000) }
-                try await run.sleep("long", for: .seconds(3600))
-                return 2
+                return try await run.step("hangs") { _ in
+                    try await Task.sleep(for: .seconds(3600))
+                    return 2
+                }
             }, input: "middle")
-        try await until { try await engine.run(handle.id)?.recordedStatus == .sleeping }
+        try await until { try await engine.steps(of: handle.id).count == 2 }
         await engine.shutdown()
         return handle.id
     }
