@@ -58,10 +58,16 @@ let package = Package(
         // The engine. It knows nothing of images, sandboxes or HTTP.
         .target(
             name: "WorkflowMigrations", path: "migrations/workflow",
-            resources: [.embedInCode("v0001_initial.sql"), .embedInCode("v0002_queues.sql")], swiftSettings: settings),
+            resources: [
+                .embedInCode("v0001_initial.sql"), .embedInCode("v0002_queues.sql"), .embedInCode("v0003_standing.sql"),
+            ],
+            swiftSettings: settings),
         .target(
             name: "WorkflowPostgresMigrations", path: "migrations/workflow-postgres",
-            resources: [.embedInCode("v0001_initial.sql"), .embedInCode("v0002_queues.sql")], swiftSettings: settings),
+            resources: [
+                .embedInCode("v0001_initial.sql"), .embedInCode("v0002_queues.sql"), .embedInCode("v0003_standing.sql"),
+            ],
+            swiftSettings: settings),
         // Not a system library, which would be linked: nothing of PostgreSQL is needed where SQLite keeps the runs.
         .target(name: "CPQ"),
         .target(
@@ -169,7 +175,7 @@ let package = Package(
         .testTarget(
             name: "WorkflowTests",
             dependencies: [
-                "Workflow", "WorkflowTesting", "WorkflowCrashChild", grdb, logging, metrics,
+                "TestSupport", "Workflow", "WorkflowTesting", "WorkflowCrashChild", grdb, logging, metrics,
                 .product(name: "InMemoryTracing", package: "swift-distributed-tracing"),
                 .product(name: "MetricsTestKit", package: "swift-metrics"), tracing,
             ],

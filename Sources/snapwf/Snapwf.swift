@@ -16,7 +16,7 @@ struct Snapwf: AsyncParsableCommand {
         subcommands: [
             RunCommand.self, ResumeCommand.self, GCCommand.self, LsCommand.self, ShowCommand.self,
             LogsCommand.self, CancelCommand.self, RmCommand.self, DecideCommand.self, SnapshotsCommand.self,
-            BootCommand.self, ServeCommand.self, DoctorCommand.self,
+            BootCommand.self, ServeCommand.self, DoctorCommand.self, StoreCommand.self,
             ConfigCommand.self, CompletionsCommand.self, ManualCommand.self,
         ])
 
@@ -64,7 +64,8 @@ struct Snapwf: AsyncParsableCommand {
         do {
             let settings = try Settings(
                 variables: ProcessInfo.processInfo.environment, directory: FileManager.default.currentDirectoryPath)
-            settings.exportVariables()
+            // The verb that says where values come from is to see them where they are.
+            if verb != "config" { settings.exportVariables() }
             return settings.completing(arguments, verbs: command(in: arguments).verbs)
         } catch {
             if ["config", "doctor", "completions", "manual"].contains(verb) { return arguments }

@@ -57,12 +57,12 @@ struct DoctorTests {
     func runsDatabase() {
         let sizes = DatabaseChecks.Sizes(database: 4096, log: 0)
         let damaged = DatabaseChecks.runsDatabase(
-            Self.state, problems: ["*** in database main ***", "Tree 5 page 5: bad", "more"], sizes)
+            "/state/workflow.db", problems: ["*** in database main ***", "Tree 5 page 5: bad", "more"], sizes)
         #expect(damaged.verdict == .fail && damaged.text.contains("Tree 5 page 5: bad (and more: 3 lines in all)"))
         #expect(damaged.next?.contains("mv /state/workflow.db* /state/damaged/") == true)
-        #expect(DatabaseChecks.runsDatabase(Self.state, problems: [], sizes).verdict == .ok)
+        #expect(DatabaseChecks.runsDatabase("/state/workflow.db", problems: [], sizes).verdict == .ok)
         let long = DatabaseChecks.Sizes(database: 4096, log: 100 << 20)
-        #expect(DatabaseChecks.runsDatabase(Self.state, problems: [], long).verdict == .warn)
+        #expect(DatabaseChecks.runsDatabase("/state/workflow.db", problems: [], long).verdict == .warn)
     }
 
     @Test(
@@ -72,7 +72,7 @@ struct DoctorTests {
             (.storeNewerThanProgram, .fail), (.storeCorrupt, .fail), (.storeNotWritable, .fail), (.storeBusy, .fail),
         ])
     func storeErrors(code: WorkflowError.Code, verdict: Finding.Verdict) {
-        let finding = DatabaseChecks.runsDatabase(Self.state, WorkflowError(code, "why"))
+        let finding = DatabaseChecks.runsDatabase("/state/workflow.db", WorkflowError(code, "why"))
         #expect(finding.verdict == verdict && (finding.next == nil) == (verdict == .ok))
     }
 
@@ -201,5 +201,25 @@ struct DoctorTests {
         await #expect(throws: SnapshotError.self) {
             try await within(.seconds(60)) { throw SnapshotError(.failed, "x") }
         }
+    }
+
+    @Test("of a shared store: a standby is a failure, no encryption and a clock that is off are warnings")
+    func sharedStore() {
+        func verdicts(
+            _ transport: StoreServer.Transport, ahead: Double = 0, primary: Bool = true
+        ) -> [Finding.Verdict] {
+            SharedStoreChecks.findings(
+                StoreServer(
+                    version: "15.8", transport: transport, clockAhead: ahead, isPrimary: primary, standbys: 1,
+                    synchronousStandbys: 0)
+            ).map(\.verdict)
+        }
+        #expect(verdicts(.encrypted("TLSv1.3")) == [.ok, .ok, .ok] && verdicts(.socket) == [.ok, .ok, .ok])
+        #expect(verdicts(.plain) == [.warn, .ok, .ok] && verdicts(.socket, primary: false) == [.ok, .fail, .ok])
+        #expect(verdicts(.socket, ahead: -1.5) == [.ok, .ok, .warn])
+        var standing = StoreStanding(id: "a")
+        #expect(SharedStoreChecks.store("db", standing, StoreFigures()).verdict == .ok)
+        standing.state = .moved
+        #expect(SharedStoreChecks.store("db", standing, StoreFigures()).verdict == .fail)
     }
 }

@@ -28,8 +28,8 @@ struct ErrorCatalogTests {
         // What only the engine throws, and what only the command line says.
         let others: [ErrorCode] = [
             .alreadyFinished, .cancelled, .deadlinePassed, .inDoubt, .interrupted, .locksNotKept, .output, .runHeld,
-            .storeBusy, .storeCorrupt, .storeFailed, .storeNeedsMigration, .storeNewer, .storeNotWritable, .takenOver,
-            .versionMismatch,
+            .storeBusy, .storeCorrupt, .storeFailed, .storeMoved, .storeNeedsMigration, .storeNewer, .storeNotEmpty,
+            .storeNotWritable, .storeUnavailable, .takenOver, .versionMismatch,
         ]
         let thrown = Set(snapshot + sandbox + others)
         for code in ErrorCode.all { #expect(thrown.contains(code), "nobody throws \(code.name)") }

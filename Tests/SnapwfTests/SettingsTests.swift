@@ -132,3 +132,21 @@ struct SettingsTests {
         }
     }
 }
+
+/// Where runs are recorded.
+struct RunsPlaceTests {
+    @Test("the store is named by a file of one's own only, and never shown with a password")
+    func settings() throws {
+        let store = try #require(Setting.named("store"))
+        #expect(!store.isForProjects && store.flag == "--store" && store.variable == "SNAPWF_STORE")
+        #expect(store.kind.shown("postgresql://u:p@h/d") == "postgresql://u:***@h/d")
+        #expect(store.kind.objection(to: "postgresql://u:p@h/d") == nil && store.kind.objection(to: "runs.db") == nil)
+        #expect(store.kind.objection(to: "mysql://u:geheim@h/d")?.contains("geheim") == false)
+    }
+
+    @Test("a command that goes on in the background is started without the address among its words")
+    func detached() {
+        let words = ["snapwf", "run", "--store", "postgresql://u:p@h/d", "--detach", "--store=x", "image"]
+        #expect(Detachment.words(words) == ["snapwf", "run", "image"])
+    }
+}

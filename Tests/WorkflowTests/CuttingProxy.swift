@@ -1,6 +1,7 @@
 import Foundation
 import Glibc
 import Synchronization
+import class TestSupport.TestPostgres
 import Testing
 
 /// Stands between a store and its server, passes on what they say, and cuts a connection where a test wants it cut.

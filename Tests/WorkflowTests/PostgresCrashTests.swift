@@ -1,6 +1,7 @@
 import Foundation
 import Glibc
 import Synchronization
+import class TestSupport.TestPostgres
 import Testing
 import WorkflowTesting
 

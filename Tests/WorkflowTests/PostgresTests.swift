@@ -2,6 +2,7 @@ import CoreMetrics
 import Foundation
 import Glibc
 import Synchronization
+import class TestSupport.TestPostgres
 import Testing
 import WorkflowTesting
 

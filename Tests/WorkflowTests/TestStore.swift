@@ -1,6 +1,7 @@
 import CoreMetrics
 import Foundation
 import GRDB
+import class TestSupport.TestPostgres
 import Testing
 import Workflow
 import WorkflowTesting

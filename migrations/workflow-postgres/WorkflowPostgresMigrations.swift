@@ -12,6 +12,7 @@ package enum WorkflowPostgresMigrations {
     package static let all: [Migration] = [
         Migration(identifier: "v0001_initial", sql: text(PackageResources.v0001_initial_sql)),
         Migration(identifier: "v0002_queues", sql: text(PackageResources.v0002_queues_sql)),
+        Migration(identifier: "v0003_standing", sql: text(PackageResources.v0003_standing_sql)),
     ]
 
     private static func text(_ bytes: [UInt8]) -> String {

@@ -22,6 +22,7 @@ CREATE UNIQUE INDEX runs_by_parent ON runs (parent_no, child_name) WHERE parent_
 
 -- What holds for all workers of a queue. NULL is no limit. Who takes runs of a queue with a limit locks its row.
 CREATE TABLE queues (
+    place       bigint GENERATED ALWAYS AS IDENTITY UNIQUE,
     name        text COLLATE "C" PRIMARY KEY,
     concurrency bigint CHECK (concurrency >= 1),
     rate_limit  bigint CHECK (rate_limit >= 1),
@@ -32,6 +33,7 @@ CREATE TABLE queues (
 
 -- When runs of a queue with a rate were first begun, by the clock of the database, as long as the rate looks back.
 CREATE TABLE queue_starts (
+    place bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     queue text COLLATE "C" NOT NULL,
     at    bigint NOT NULL
 );

@@ -75,11 +75,10 @@ package actor ImageSnapshots {
     private func run(_ image: ImageReference) async throws -> SnapshotResult {
         let workflow = SnapshotWorkflow(environment: environment)
         let labels = [Self.label: image.description, "image": image.description]
-        let unfinished = RunQuery(
-            statuses: [.pending, .running, .sleeping, .interrupted], workflow: SnapshotWorkflow.name,
-            labels: [Self.label: image.description], limit: 1)
         while true {
-            guard let run = try await engine.runs(unfinished).first else {
+            let unfinished = try await engine.unfinishedRun(
+                labels: [Self.label: image.description], owner: environment.owner)
+            guard let run = unfinished else {
                 let request = SnapshotRequest(image: image, platform: .host)
                 return try await engine.start(workflow, input: request, labels: labels).result()
             }

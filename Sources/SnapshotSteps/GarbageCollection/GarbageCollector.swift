@@ -14,6 +14,8 @@ package struct GarbageCollector: Sendable {
     private let places: [SandboxPlace]
     /// Which snapshots go; nil for none.
     private let retention: SnapshotRetention?
+    /// Other stores that may hold runs of this installation, as people call them.
+    private let otherStores: [String]
 
     package static let defaultGrace = Duration.seconds(15 * 60)
     /// The label of a run that names its place; without one it is this machine.
@@ -22,10 +24,12 @@ package struct GarbageCollector: Sendable {
     /// - Parameters:
     ///   - places: where to look, this machine included.
     ///   - retention: which snapshots of the catalog go; nil for none.
+    ///   - otherStores: while there is one, a run that this store does not know may be in it.
     package init(
         environment: SnapshotEnvironment, engine: Engine, places: [SandboxPlace] = [.local],
-        grace: Duration = defaultGrace, retention: SnapshotRetention? = nil
+        grace: Duration = defaultGrace, retention: SnapshotRetention? = nil, otherStores: [String] = []
     ) {
+        self.otherStores = otherStores
         self.retention = retention
         self.environment = environment
         self.engine = engine
@@ -57,6 +61,8 @@ package struct GarbageCollector: Sendable {
         }
         for entry in try await engine.resources(states: [.intended, .held, .releasing]) {
             guard let place = try await place(of: entry.runID), let seen = listed[place] else { continue }
+            // Another installation's sandboxes are not among those that were listed.
+            if try await isElsewhere(entry.runID) { continue }
             if let id = entry.externalID, seen.contains(id) { continue }
             if case .remove(let reason) = try await verdict(on: entry.runID) {
                 plan.items.append(
@@ -105,6 +111,12 @@ package struct GarbageCollector: Sendable {
         }
     }
 
+    /// Whether an installation has the run that may still come back for its sandbox.
+    private func isElsewhere(_ run: RunID) async throws -> Bool {
+        guard let run = try await engine.run(run), run.isElsewhere(than: environment.owner) else { return false }
+        return millisecondsNow() - milliseconds(run.updatedAt) <= Self.longestLife
+    }
+
     /// - Returns: nil when the place is none of those that are looked at.
     private func place(of run: RunID) async throws -> SandboxPlace? {
         let name = try await engine.run(run)?.labels[Self.placeLabel] ?? SandboxPlace.local.description
@@ -114,6 +126,7 @@ package struct GarbageCollector: Sendable {
     /// Forgets places at which nothing of ours can be: seen whole and empty, or not seen for longer than any sandbox lives;
     /// and named by no unfinished run and no open entry of the ledger.
     package func forgetIdle(_ plan: GarbagePlan) async throws {
+        guard otherStores.isEmpty else { return }
         for place in plan.idle where try await isDone(with: place) {
             // The plan was made before other things were ended; a run may have come and gone meanwhile.
             let provider = try environment.at(place).provider
@@ -248,7 +261,11 @@ package struct GarbageCollector: Sendable {
 
     private func verdict(on run: RunID?) async throws -> Verdict {
         guard let run else { return .remove("its label names no run") }
-        return Verdict(run: try await engine.run(run), now: millisecondsNow(), grace: graceMilliseconds)
+        let record = try await engine.run(run)
+        if record == nil, let other = otherStores.first {
+            return .keep("this store does not know its run, which may be in another one: \(other)")
+        }
+        return Verdict(run: record, now: millisecondsNow(), grace: graceMilliseconds)
     }
 
     private func verdict(on directory: Catalog.UnregisteredDirectory) async throws -> Verdict {

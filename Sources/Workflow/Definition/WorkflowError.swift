@@ -74,6 +74,10 @@ public struct WorkflowError: RetryClassifying, CustomStringConvertible {
         /// The server of the store could not be reached for longer than ``StoreConfiguration/reconnectTimeout``, or a lease
         /// could not be renewed in time.
         case storeUnavailable
+        /// The store's runs were moved to another store, or are being moved: nothing is begun here any more.
+        case storeMoved
+        /// A store that runs were to be moved to holds others.
+        case storeNotEmpty
         /// The store's file is damaged or no database.
         case storeCorrupt
         /// The store failed otherwise, for example with an I/O error.

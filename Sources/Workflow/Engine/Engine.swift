@@ -7,16 +7,24 @@ import Foundation
 /// before, and synced to the disk of the store.
 public final class Engine: Sendable {
     let core: EngineCore
+    /// Who the store is, as it said when it was opened.
+    package let standing: StoreStanding
 
     /// Opens the store, makes it if it is missing, and brings its schema up to date.
     ///
     /// - Throws: ``WorkflowError`` with `storeNewerThanProgram`, `storeNotWritable`, `locksNotKept`, `storeFull`,
-    ///   `storeBusy`, `storeUnavailable`, `storeCorrupt` or `storeFailed`.
+    ///   `storeBusy`, `storeUnavailable`, `storeMoved`, `storeCorrupt` or `storeFailed`.
     public init(store: StoreConfiguration, configuration: EngineConfiguration = .init()) async throws {
         let metrics = MetricsSystem.factory
-        core = EngineCore(
-            store: try await store.open(clock: configuration.clock, metrics: StoreMetrics(metrics)),
-            configuration: configuration, metrics: RunMetrics(metrics))
+        let opened = try await store.open(clock: configuration.clock, metrics: StoreMetrics(metrics))
+        do {
+            standing = try await opened.standing()
+            try standing.requireOpen(opened.place)
+        } catch {
+            await opened.close()
+            throw error
+        }
+        core = EngineCore(store: opened, configuration: configuration, metrics: RunMetrics(metrics))
     }
 
     /// Makes a workflow known by its name, so that ``resume(_:)`` finds it.

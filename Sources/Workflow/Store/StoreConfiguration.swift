@@ -62,4 +62,19 @@ public struct StoreConfiguration: Sendable {
     public static func named(_ text: String) -> StoreConfiguration {
         PostgresAddress.isURL(text) ? postgres(text) : sqlite(path: text)
     }
+
+    /// Whether the store is a server's, which several machines may share.
+    package var isShared: Bool {
+        if case .server = place { true } else { false }
+    }
+
+    /// Throws where the text that names the store can mean none, before anything is opened.
+    package func validate() throws {
+        if case .server(let address) = place { _ = try address.name() }
+    }
+
+    /// What was given as a store's name, for people: without a password.
+    package static func shown(_ text: String) -> String {
+        PostgresAddress.isURL(text) ? PostgresAddress.withoutPassword(text) : text
+    }
 }

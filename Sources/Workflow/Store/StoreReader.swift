@@ -79,6 +79,19 @@ public final class StoreReader: Sendable {
         try await store.checkIntegrity()
     }
 
+    /// Who the store is, and whether its runs are here.
+    package func standing() async throws -> StoreStanding {
+        try await store.standing()
+    }
+
+    /// How much is in the store.
+    package func figures() async throws -> StoreFigures {
+        try await store.figures()
+    }
+
+    /// What a person knows the store by: a path, or a server and its database. Never a password.
+    package var place: String { store.place }
+
     /// Closes the connection after what was asked before. Safe to call twice; nothing can be read afterwards.
     public func close() async {
         await store.close()

@@ -19,6 +19,15 @@ protocol StoreReading: Sendable {
     /// A run with its steps and resources as they were at one moment; `nil` if there is none with this id.
     func everything(of id: RunID) async throws -> RunRecords?
 
+    /// What a person knows the store by.
+    var place: String { get }
+
+    /// Who the store is, and whether its runs are here.
+    func standing() async throws -> StoreStanding
+
+    /// How much is in the store.
+    func figures() async throws -> StoreFigures
+
     /// What is wrong with the stored bytes, in words; empty when they are sound.
     func checkIntegrity() async throws -> [String]
 }

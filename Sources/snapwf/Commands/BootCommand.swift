@@ -62,6 +62,8 @@ struct BootCommand: AsyncParsableCommand {
     @Flag(help: "Print the end of the machine's console when the command is over.")
     var console = false
 
+    @OptionGroup var stored: StoreOptions
+
     @OptionGroup var options: GlobalOptions
 
     func validate() throws {
@@ -75,7 +77,7 @@ struct BootCommand: AsyncParsableCommand {
     func run() async throws {
         let reporter = RunReporter(options: options, progress: .none)
         try await reporter.reportingErrors {
-            let session = try await Session.open(options)
+            let session = try await Session.open(options, stored)
             let code: Int32
             do {
                 code = try await boot(session, reporter)

@@ -25,13 +25,15 @@ struct CancelCommand: AsyncParsableCommand {
     @Option(help: "The token for the API that the runs' sandboxes came from. Better in the environment.")
     var token: String?
 
+    @OptionGroup var stored: StoreOptions
+
     @OptionGroup var options: GlobalOptions
 
     @MainActor
     func run() async throws {
         let reporter = RunReporter(options: options, progress: .plain)
         try await reporter.reportingErrors {
-            let session = try await Session.open(options)
+            let session = try await Session.open(options, stored)
             let canceller = RunCanceller(session: session, token: token, waits: !noWait)
             try await RunActions.perform(on: runs, in: session, reporter, options) { record in
                 try await canceller.cancel(record)

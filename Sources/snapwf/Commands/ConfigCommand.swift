@@ -84,7 +84,8 @@ struct ConfigDocument: Encodable {
         self.settings = settings.map { setting in
             let value = current.values[setting.name]
             return Item(
-                name: setting.name, value: value?.texts, source: (value?.source ?? .standard).words,
+                name: setting.name, value: value?.texts.map(setting.kind.shown),
+                source: (value?.source ?? .standard).words,
                 variable: setting.variable, flag: setting.flag)
         }
         files = current.files.map { File(path: $0.path, exists: $0.isThere) }

@@ -27,6 +27,8 @@ struct DecideCommand: AsyncParsableCommand {
     @Option(help: ArgumentHelp("It failed for good, for this reason.", valueName: "reason"))
     var failed: String?
 
+    @OptionGroup var stored: StoreOptions
+
     @OptionGroup var options: GlobalOptions
 
     func validate() throws {
@@ -39,7 +41,7 @@ struct DecideCommand: AsyncParsableCommand {
     func run() async throws {
         let reporter = RunReporter(options: options, progress: .plain)
         try await reporter.reportingErrors {
-            let session = try await Session.open(options)
+            let session = try await Session.open(options, stored)
             let decision: InDoubtDecision =
                 if let done { .done(output: done) } else if let failed { .failed(reason: failed) } else { .runAgain }
             try await RunActions.perform(on: [self.run], in: session, reporter, options) { record in

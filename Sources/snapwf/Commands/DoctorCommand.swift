@@ -27,6 +27,8 @@ struct DoctorCommand: AsyncParsableCommand {
 
     @OptionGroup var places: PlaceOptions
 
+    @OptionGroup var stored: StoreOptions
+
     @OptionGroup var options: GlobalOptions
 
     /// What is not known after that is said to be unknown.
@@ -54,11 +56,16 @@ struct DoctorCommand: AsyncParsableCommand {
             kernel: nonEmpty(variables["SNAPWF_KERNEL"]).map(Places.absolutePath),
             qemu: nonEmpty(variables["SNAPWF_QEMU"]).map(Places.absolutePath),
             agent: Places.agent(variables, executable: executable), isWanted: boot || place == .vm)
+        let runs = try stored.place(in: state)
+        let runsCheck =
+            runs.configuration.isShared
+            ? Check("runs store") { await SharedStoreChecks.run(runs) }
+            : Check("runs database") { await DatabaseChecks.runsDatabase(runs) }
         var checks = [
             Check("kernel") { await onOwnThread { SystemChecks.run() } },
             Check("configuration") { await onOwnThread { [ConfigurationCheck.run(variables)] } },
             Check("state directory") { await onOwnThread { StateChecks.run(home) } },
-            Check("runs database") { await DatabaseChecks.runsDatabase(state) },
+            runsCheck,
             Check("catalog") { await DatabaseChecks.catalogDatabase(state) },
             Check("snapshots") { await DatabaseChecks.store(state) },
             Check("SQLite") {

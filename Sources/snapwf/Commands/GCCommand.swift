@@ -39,6 +39,8 @@ struct GCCommand: AsyncParsableCommand {
 
     @OptionGroup var places: PlaceOptions
 
+    @OptionGroup var stored: StoreOptions
+
     @OptionGroup var options: GlobalOptions
 
     func validate() throws {
@@ -62,12 +64,12 @@ struct GCCommand: AsyncParsableCommand {
     func run() async throws {
         let reporter = RunReporter(options: options, progress: .plain)
         try await reporter.reportingErrors {
-            let session = try await Session.open(options)
+            let session = try await Session.open(options, stored)
             let named = try places.place(session.environment.variables)
             session.name(named, token: places.token)
             let collector = GarbageCollector(
                 environment: session.environment, engine: session.engine, places: try places(of: session, and: named),
-                grace: .seconds(grace.seconds), retention: retention)
+                grace: .seconds(grace.seconds), retention: retention, otherStores: try await session.otherStores())
             let plan = try await collector.plan()
             var outcomes: [GarbageOutcome]?
             var runs = 0

@@ -23,19 +23,21 @@ struct LogsCommand: AsyncParsableCommand {
     @Option(help: "Only what happened in the last so long, such as 90s or 2h.")
     var since: Span?
 
+    @OptionGroup var stored: StoreOptions
+
     @OptionGroup var options: GlobalOptions
 
     @MainActor
     func run() async throws {
         let reporter = RunReporter(options: options, progress: .plain)
         try await reporter.reportingErrors {
-            let record = try await RecordedRuns.with { try await $0.findRun(self.run) }
+            let record = try await RecordedRuns.with(stored) { try await $0.findRun(self.run) }
             let beginning = since.map { Date().addingTimeInterval(-Double($0.seconds)) }
             var log = RunLog(run: record.id)
             var told = record.status
             while true {
                 // Before the events: what a run that has ended did is all there then.
-                let (status, events) = try await RecordedRuns.with { reader in
+                let (status, events) = try await RecordedRuns.with(stored) { reader in
                     (try await reader.run(record.id)?.status, try await log.next(from: reader))
                 }
                 for event in events where beginning.map({ event.at >= $0 }) ?? true {

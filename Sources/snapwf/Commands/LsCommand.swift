@@ -18,6 +18,8 @@ struct LsCommand: AsyncParsableCommand {
     )
     var status: [StatusArgument] = []
 
+    @OptionGroup var stored: StoreOptions
+
     @OptionGroup var options: GlobalOptions
 
     func validate() throws {
@@ -28,7 +30,7 @@ struct LsCommand: AsyncParsableCommand {
     func run() async throws {
         let reporter = RunReporter(options: options, progress: .plain)
         try await reporter.reportingErrors {
-            guard let reader = try await RecordedRuns.open() else { return try show([]) }
+            guard let reader = try await RecordedRuns.open(stored) else { return try show([]) }
             let runs = try await reader.runs(
                 RunQuery(
                     statuses: status.isEmpty ? nil : Set(status.map(\.status)), workflow: SnapshotWorkflow.name,

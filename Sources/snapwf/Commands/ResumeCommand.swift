@@ -19,7 +19,7 @@ struct ResumeCommand: AsyncParsableCommand {
         completion: .resumableRuns)
     var runs: [String] = []
 
-    @Flag(help: "All interrupted runs.")
+    @Flag(help: "All interrupted runs; of a shared store, those that this installation worked on last.")
     var all = false
 
     @Flag(help: "Say what would become of each recorded step and resource; change nothing.")
@@ -33,6 +33,8 @@ struct ResumeCommand: AsyncParsableCommand {
     var token: String?
 
     @OptionGroup var running: RunningOptions
+
+    @OptionGroup var stored: StoreOptions
 
     @OptionGroup var options: GlobalOptions
 
@@ -49,11 +51,11 @@ struct ResumeCommand: AsyncParsableCommand {
             if plan { return try await showPlan() }
             if running.detach {
                 let state = try StateDirectory(opening: try Places.stateDirectory(ProcessInfo.processInfo.environment))
-                let (runs, log) = try Detachment.start(in: state)
+                let (runs, log) = try Detachment.start(in: state, try stored.place(in: state))
                 return try Detachment.tell(runs, log: log, options)
             }
-            let session = try await Session.open(options)
-            let records = try await records(session)
+            let session = try await Session.open(options, stored)
+            let records = try await records(session, reporter)
             guard !records.isEmpty else {
                 await session.close()
                 return reporter.note("no run is interrupted")
@@ -63,11 +65,20 @@ struct ResumeCommand: AsyncParsableCommand {
         }
     }
 
-    private func records(_ session: Session) async throws -> [RunRecord] {
+    private func records(_ session: Session, _ reporter: RunReporter) async throws -> [RunRecord] {
         guard all else { return try await session.engine.findRuns(runs) }
         let interrupted = RunQuery(
             statuses: [.interrupted, .pending], workflow: SnapshotWorkflow.name, limit: 10_000)
-        return try await session.engine.runs(interrupted).reversed()
+        let found = try await session.engine.runs(interrupted)
+        // On another machine there may be what this one lacks: layouts, archives, files of credentials.
+        let own = found.filter { !$0.isElsewhere(than: session.environment.owner) }
+        let others = found.count - own.count
+        if others > 0 {
+            reporter.note(
+                "\(others) interrupted \(others == 1 ? "run was" : "runs were") at work on other machines; "
+                    + "name those that are to go on here")
+        }
+        return own.reversed()
     }
 
     private func item(_ record: RunRecord) -> RunBatch.Item {
@@ -79,7 +90,7 @@ struct ResumeCommand: AsyncParsableCommand {
     }
 
     private func showPlan() async throws {
-        let plan = try await RecordedRuns.with { reader in
+        let plan = try await RecordedRuns.with(stored) { reader in
             try await reader.plan(reader.findRun(runs.first ?? "").id)
         }
         let document = PlanDocument(plan, now: Date())

@@ -21,13 +21,15 @@ struct RmCommand: AsyncParsableCommand {
     @Option(help: "With --force: the token for the API that the runs' sandboxes came from. Better in the environment.")
     var token: String?
 
+    @OptionGroup var stored: StoreOptions
+
     @OptionGroup var options: GlobalOptions
 
     @MainActor
     func run() async throws {
         let reporter = RunReporter(options: options, progress: .plain)
         try await reporter.reportingErrors {
-            let session = try await Session.open(options)
+            let session = try await Session.open(options, stored)
             let canceller = RunCanceller(session: session, token: token, waits: true)
             try await RunActions.perform(on: runs, in: session, reporter, options) { record in
                 if force { _ = try await canceller.cancel(record) }

@@ -47,6 +47,8 @@ struct RunCommand: AsyncParsableCommand {
 
     @OptionGroup var running: RunningOptions
 
+    @OptionGroup var stored: StoreOptions
+
     @OptionGroup var options: GlobalOptions
 
     func validate() throws {
@@ -63,7 +65,7 @@ struct RunCommand: AsyncParsableCommand {
         try await reporter.reportingErrors {
             let requests = try self.requests()
             if running.detach { return try detach(reporter) }
-            let session = try await Session.open(options)
+            let session = try await Session.open(options, stored)
             if let place = requests.first?.request.place { session.name(place, token: places.token) }
             var batch = RunBatch(session: session, reporter: reporter, options: running)
             batch.timeout = timeout.map { .seconds($0.seconds) }
@@ -76,7 +78,7 @@ struct RunCommand: AsyncParsableCommand {
 
     private func detach(_ reporter: RunReporter) throws {
         let state = try StateDirectory(opening: try Places.stateDirectory(ProcessInfo.processInfo.environment))
-        let (runs, log) = try Detachment.start(in: state)
+        let (runs, log) = try Detachment.start(in: state, try stored.place(in: state))
         try Detachment.tell(runs, log: log, options)
         reporter.note(
             "goes on in the background; follow it: snapwf logs --follow \(runs[0]); its output: \(log)", always: false)

@@ -40,6 +40,8 @@ struct ServeCommand: AsyncParsableCommand {
     @Option(help: "How long calls may go on when the server is stopped.")
     var grace = Span(seconds: 10)
 
+    @OptionGroup var stored: StoreOptions
+
     @OptionGroup var options: GlobalOptions
 
     func validate() throws {
@@ -53,7 +55,7 @@ struct ServeCommand: AsyncParsableCommand {
         let reporter = RunReporter(options: options, progress: .plain)
         try await reporter.reportingErrors {
             let configuration = try serverConfiguration()
-            let session = try await Session.open(options)
+            let session = try await Session.open(options, stored)
             let provider = session.provider
             let machines = session.machines
             let served = RoutedProvider(plain: provider, machines: machines)

@@ -12,13 +12,15 @@ struct ShowCommand: AsyncParsableCommand {
     @Argument(help: "The run's id, any unique prefix of it, or @last.", completion: .runs)
     var run: String = "@last"
 
+    @OptionGroup var stored: StoreOptions
+
     @OptionGroup var options: GlobalOptions
 
     @MainActor
     func run() async throws {
         let reporter = RunReporter(options: options, progress: .plain)
         try await reporter.reportingErrors {
-            let reader = try await RecordedRuns.require()
+            let reader = try await RecordedRuns.require(stored)
             let record = try await reader.findRun(self.run)
             let resources = try await reader.resources(of: record.id)
             let events = try await reader.allEvents(of: record.id)

@@ -68,10 +68,14 @@ struct ConfigurationFile {
         }
         for text in texts {
             if let objection = setting.kind.objection(to: text) {
-                throw error(path, line, "\"\(setting.name)\" \(objection), not \"\(text)\"")
+                throw error(path, line, "\"\(setting.name)\" \(objection), not \"\(setting.kind.shown(text))\"")
             }
         }
-        if case .path = setting.kind { texts = texts.map { Self.absolute($0, beside: path) } }
+        switch setting.kind {
+        case .path: texts = texts.map { Self.absolute($0, beside: path) }
+        case .store: texts = texts.map { $0.contains("://") ? $0 : Self.absolute($0, beside: path) }
+        default: break
+        }
         return texts
     }
 

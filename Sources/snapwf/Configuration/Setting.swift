@@ -1,10 +1,13 @@
 import HelperInterface
+import Workflow
 
 /// Something that can be set once instead of with each command: in a file, or in an environment variable.
 struct Setting: Sendable {
     /// What a value has to look like.
     enum Kind: Sendable {
         case text, bytes, span, path
+        /// Of runs; it may hold a password.
+        case store
         case number(ClosedRange<Int>)
         case word([String])
         case list
@@ -39,6 +42,11 @@ struct Setting: Sendable {
     }
 
     private static let places = ["run", "gc", "doctor"]
+    /// That open the store of runs.
+    private static let storing = [
+        "run", "resume", "gc", "ls", "list", "show", "logs", "cancel", "rm", "decide", "boot", "serve", "doctor",
+        "store status", "store copy", "store reopen",
+    ]
     private static let registries = [
         "run", "doctor", "snapshots push", "snapshots pull", "snapshot push", "snapshot pull",
     ]
@@ -73,6 +81,7 @@ struct Setting: Sendable {
         flagged("color", .word(["auto", "always", "never"]), ["*"], project: true, "Colours."),
         flagged("grace", .span, ["gc"], "How long an interrupted run keeps its sandbox."),
         flagged("keep-runs", .span, ["gc"], "How long the records of finished runs are kept."),
+        flagged("store", .store, storing, "Where runs are recorded: postgresql://… or a path."),
         plain("org", .text, "DEPOT_ORG_ID", "The organization that a token acts for."),
         plain("home", .path, "SNAPWF_HOME", "Where runs, snapshots and sandboxes are kept."),
         plain("depot-api-url", .text, "DEPOT_API_URL", "The API of --sandbox depot."),
@@ -99,6 +108,7 @@ extension Setting.Kind {
         switch self {
         case .text: "text"
         case .path: "a path"
+        case .store: "postgresql://… or a path"
         case .list: "a list of texts"
         case .bytes: "bytes, as 10GiB"
         case .span: "a span, as 15m or 7d"
@@ -107,9 +117,15 @@ extension Setting.Kind {
         }
     }
 
+    /// A value as it may be shown.
+    func shown(_ text: String) -> String {
+        if case .store = self { StoreConfiguration.shown(text) } else { text }
+    }
+
     /// What is wrong with a value, as the end of a sentence; nil for nothing.
     func objection(to text: String) -> String? {
         switch self {
+        case .store: RunsPlace.objection(to: text)
         case .text, .path, .list: text.isEmpty ? "must not be empty" : nil
         case .bytes: parseByteCount(text) != nil ? nil : "must be a number of bytes, as 512MiB or 10GiB"
         case .span: Span(argument: text) == nil ? "must be a span of time, as 90s, 15m, 2h or 7d" : nil

@@ -51,7 +51,7 @@ struct Settings {
         for setting in Setting.all {
             if let text = nonEmpty(variables[setting.variable]) {
                 if setting.flag != nil, let objection = setting.kind.objection(to: text) {
-                    throw SnapshotError(.usage, "\(setting.variable) \(objection), not \"\(text)\"")
+                    throw SnapshotError(.usage, "\(setting.variable) \(objection), not \"\(setting.kind.shown(text))\"")
                 }
                 values[setting.name] = Value(
                     texts: setting.isList ? text.split(separator: ",").map(String.init) : [text],

@@ -1,3 +1,4 @@
+import Files
 import FoundationEssentials
 import Glibc
 import HelperInterface
@@ -12,22 +13,26 @@ enum DatabaseChecks {
     /// A store that needs longer is to be checked when there is time. Less than the doctor has for a check.
     private static let patience = Duration.seconds(9)
 
-    static func runsDatabase(_ state: StateDirectory) async -> [Finding] {
-        let path = state.workflowDatabase
+    static func runsDatabase(_ place: RunsPlace) async -> [Finding] {
+        let path = place.text
         do {
             let found = try await within(patience) { () -> [Finding] in
-                let reader = try await StoreReader(store: .sqlite(path: path))
+                let reader = try await StoreReader(store: place.configuration)
                 let problems = try await reader.checkIntegrity()
                 let locks = await fileLocks(reader)
                 let newest = problems.isEmpty ? try await reader.runs(RunQuery(limit: 1)).first : nil
+                let standing = problems.isEmpty ? try await reader.standing() : nil
                 await reader.close()
+                if let standing, standing.state != .open {
+                    return [SharedStoreChecks.store(path, standing, StoreFigures())] + locks
+                }
                 let sizes = Sizes(database: fileSize(path), log: fileSize(path + "-wal"))
-                return [runsDatabase(state, problems: problems, sizes)] + locks
+                return [runsDatabase(path, problems: problems, sizes)] + locks
                     + [clock(now: Date(), newest: newest?.createdAt)]
             }
             return found ?? [unfinished(runs, path)]
         } catch let error as WorkflowError {
-            return [runsDatabase(state, error)]
+            return [runsDatabase(path, error)]
         } catch {
             return [.fail(runs, "\(error)", next: "look at \(path)")]
         }
@@ -38,9 +43,9 @@ enum DatabaseChecks {
         let log: UInt64
     }
 
-    static func runsDatabase(_ state: StateDirectory, problems: [String], _ sizes: Sizes) -> Finding {
+    static func runsDatabase(_ path: String, problems: [String], _ sizes: Sizes) -> Finding {
         if let damage = damage(problems) {
-            return .fail(runs, "\(state.workflowDatabase) is damaged: \(damage)", next: moveAway(state, "workflow.db"))
+            return .fail(runs, "\(path) is damaged: \(damage)", next: moveAway(path))
         }
         let size = "\(byteCountText(sizes.database)), its log \(byteCountText(sizes.log))"
         guard sizes.log < 64 << 20 else {
@@ -51,15 +56,15 @@ enum DatabaseChecks {
         return .ok(runs, "sound, its schema is this version's; \(size)")
     }
 
-    static func runsDatabase(_ state: StateDirectory, _ error: WorkflowError) -> Finding {
+    static func runsDatabase(_ path: String, _ error: WorkflowError) -> Finding {
         switch error.code {
         case .noStore: .ok(runs, "not there yet; the first run makes it")
         case .storeNeedsMigration: .warn(runs, error.description, next: "snapwf gc --dry-run")
         case .storeNewerThanProgram:
             .fail(runs, error.description, next: "upgrade snapwf, or SNAPWF_HOME=/path snapwf …")
-        case .storeCorrupt: .fail(runs, error.description, next: moveAway(state, "workflow.db"))
-        case .storeBusy: .fail(runs, error.description, next: "fuser -v \(state.workflowDatabase)")
-        default: .fail(runs, error.description, next: "ls -l \(state.path)")
+        case .storeCorrupt: .fail(runs, error.description, next: moveAway(path))
+        case .storeBusy: .fail(runs, error.description, next: "fuser -v \(path)")
+        default: .fail(runs, error.description, next: "ls -l \(parentDirectory(of: path))")
         }
     }
 
@@ -103,7 +108,7 @@ enum DatabaseChecks {
         guard let damage = damage(problems) else { return .ok(catalog, "sound; \(byteCountText(size))") }
         return .fail(
             catalog, "\(state.catalogDatabase) is damaged: \(damage)",
-            next: moveAway(state, "catalog.db") + ", and take the snapshots in again: snapwf snapshots adopt --all")
+            next: moveAway(state.catalogDatabase) + ", and take the snapshots in again: snapwf snapshots adopt --all")
     }
 
     /// How many snapshots that do not fit are named; the others are counted.
@@ -154,8 +159,9 @@ enum DatabaseChecks {
         return problems.count > 1 ? "\(text) (and more: \(problems.count) lines in all)" : text
     }
 
-    private static func moveAway(_ state: StateDirectory, _ file: String) -> String {
-        "move it away when no run is at work: mkdir \(state.path)/damaged && mv \(state.path)/\(file)* \(state.path)/damaged/"
+    private static func moveAway(_ path: String) -> String {
+        let damaged = parentDirectory(of: path) + "/damaged"
+        return "move it away when no run is at work: mkdir \(damaged) && mv \(path)* \(damaged)/"
     }
 
     private static func unfinished(_ name: String, _ path: String) -> Finding {

@@ -64,7 +64,10 @@ extension ErrorCode {
         case .inputMismatch, .storeCorrupt: .storeCorrupt
         case .deadlinePassed: .deadlinePassed
         case .inDoubt: .inDoubt
-        case .blocked, .resourceUnavailable, .storeUnavailable: .unavailable
+        case .blocked, .resourceUnavailable: .unavailable
+        case .storeUnavailable: .storeUnavailable
+        case .storeMoved: .storeMoved
+        case .storeNotEmpty: .storeNotEmpty
         case .resourceLostTooOften: .sandboxLost
         case .locksNotKept: .locksNotKept
         case .storeNeedsMigration: .storeNeedsMigration

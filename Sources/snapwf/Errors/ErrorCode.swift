@@ -28,10 +28,11 @@ struct ErrorCode: Sendable, Hashable {
     static let all: [ErrorCode] = [
         .failed, .alreadyFinished, .cancelled, .catalog, .catalogNewer, .deadlinePassed, .diskFull, .helper,
         .helperDied, .locksNotKept, .output, .runHeld, .runUnfinished, .sandboxLost, .snapshotDamaged, .snapshotInUse,
-        .stateDirectory, .storeCorrupt, .storeFailed, .storeNeedsMigration, .storeNewer, .storeNotWritable, .takenOver,
-        .versionMismatch, .inDoubt, .imageNotFound, .runNotFound, .snapshotNotFound, .apiCredentials, .credentials,
+        .stateDirectory, .storeCorrupt, .storeFailed, .storeMoved, .storeNeedsMigration, .storeNewer, .storeNotEmpty,
+        .storeNotWritable, .takenOver, .versionMismatch, .inDoubt, .imageNotFound, .runNotFound, .snapshotNotFound,
+        .apiCredentials, .credentials,
         .badImage, .sizeTooSmall, .incompatible, .missingTool, .notPermitted, .notSupported, .sandboxFailed,
-        .storeBusy, .unavailable, .usage, .interrupted,
+        .storeBusy, .storeUnavailable, .unavailable, .usage, .interrupted,
     ]
 
     // MARK: 1, failed
@@ -94,21 +95,34 @@ struct ErrorCode: Sendable, Hashable {
         "state-directory", .failed, "The state directory cannot be made, read or written.",
         "Mend its permissions, or set SNAPWF_HOME to another directory.", next: "export SNAPWF_HOME=DIRECTORY")
     static let storeCorrupt = ErrorCode(
-        "store-corrupt", .failed, "The record of runs (workflow.db) is damaged, or is no database.",
+        "store-corrupt", .failed,
+        "The record of runs (workflow.db, or the shared store) is damaged, or is no database.",
         "Restore it from a backup, or move it away: the snapshots are in the catalog and stay.", next: "snapwf doctor")
     static let storeFailed = ErrorCode(
-        "store-failed", .failed, "The record of runs (workflow.db) failed, with an I/O error for example.",
-        "Look at the disk and the kernel's log, then resume the run.", next: "snapwf doctor")
+        "store-failed", .failed,
+        "The record of runs (workflow.db, or the shared store) failed, with an I/O error for example.",
+        "Look at the disk and the kernel's log, or the server's, then resume the run.", next: "snapwf doctor")
+    static let storeMoved = ErrorCode(
+        "store-moved", .failed, "The runs of this store were moved to another one, or are being moved.",
+        "Name the other store with --store or SNAPWF_STORE. snapwf store reopen takes a move back.",
+        next: "snapwf store status, or to give the move up: snapwf store reopen")
     static let storeNeedsMigration = ErrorCode(
-        "store-needs-migration", .failed, "An older snapwf has written workflow.db, and this verb only looks.",
+        "store-needs-migration", .failed, "An older snapwf has made the store of runs, and this verb only looks.",
         "Any verb that works, as snapwf gc --dry-run, brings it to this version.", next: "snapwf gc --dry-run")
     static let storeNewer = ErrorCode(
-        "store-newer-than-program", .failed, "A newer snapwf has written workflow.db; this one does not understand it.",
+        "store-newer-than-program", .failed,
+        "A newer snapwf has made the store of runs; this one does not understand it.",
         "Install that version or a later one, or use another state directory (SNAPWF_HOME).", next: "snapwf --version")
+    static let storeNotEmpty = ErrorCode(
+        "store-not-empty", .failed, "The store that runs are to be moved to has runs already.",
+        "Name a new file, database or schema with --to; two stores are not mixed.", next: "snapwf store copy --to PLACE"
+    )
     static let storeNotWritable = ErrorCode(
-        "store-not-writable", .failed, "The record of runs (workflow.db) cannot be written.",
-        "Mend the permissions of the state directory, or set SNAPWF_HOME to another one.",
-        next: "export SNAPWF_HOME=DIRECTORY")
+        "store-not-writable", .failed, "The record of runs (workflow.db, or the shared store) cannot be written.",
+        """
+        Mend the permissions of the state directory, or set SNAPWF_HOME to another one; of a shared store, do what the \
+        message says.
+        """, next: "snapwf doctor")
     static let takenOver = ErrorCode(
         "taken-over", .failed, "Another process took the run over; this one stopped and changed nothing more.",
         "Watch it with snapwf logs --follow.", next: "snapwf logs --follow")
@@ -175,8 +189,12 @@ struct ErrorCode: Sendable, Hashable {
         "sandbox-failed", .unavailable, "A sandbox, or a command in it, failed in a way nobody foresaw.",
         "Run again; snapwf doctor tries a sandbox.", next: "snapwf doctor")
     static let storeBusy = ErrorCode(
-        "store-busy", .unavailable, "Another process kept workflow.db locked for too long.",
+        "store-busy", .unavailable, "Another process kept the store of runs locked for too long.",
         "Try again; should it last, look for a snapwf that is stopped.", next: "snapwf ls")
+    static let storeUnavailable = ErrorCode(
+        "store-unavailable", .unavailable, "The server of the shared store cannot be reached.",
+        "See that it runs and can be reached from here, then resume: nothing that was committed is lost.",
+        next: "snapwf doctor")
     static let unavailable = ErrorCode(
         "unavailable", .unavailable,
         "Something that should answer does not: a registry, an API, the sandbox's provider.",

@@ -32,6 +32,9 @@ struct HelpTopic: Sendable {
         text: """
             SNAPWF_HOME            where runs, snapshots and sandboxes are kept; else $XDG_STATE_HOME/snapwf, else
                                    ~/.local/state/snapwf
+            SNAPWF_STORE           where runs are recorded: postgresql://… or a path; else workflow.db in SNAPWF_HOME
+            PGPASSFILE, PGSERVICEFILE, PGSSLROOTCERT, …
+                                   what libpq reads, for a store on PostgreSQL
             SNAPWF_TOKEN           the token for --api
             DEPOT_TOKEN            the token for --sandbox depot
             DEPOT_ORG_ID           the organization that an organization-wide token acts for

@@ -19,10 +19,11 @@ enum Detachment {
     /// How long a run may take to be on disk: registries are asked before.
     private static let patience: Double = 600
 
+    /// - Parameter place: told by the environment, as arguments are seen by everybody on this machine.
     /// - Returns: the ids, and where the process's words are.
     /// - Throws: `Exit` with the process's own code when it ended before; what it said has been told then.
-    static func start(in state: StateDirectory) throws -> (runs: [String], log: String) {
-        let arguments = CommandLine.arguments.filter { $0 != "--detach" }
+    static func start(in state: StateDirectory, _ place: RunsPlace) throws -> (runs: [String], log: String) {
+        let arguments = words(CommandLine.arguments)
         let directory = state.detachedLogs
         try makeDirectories(directory, mode: 0o700)
         let log = directory + "/\(Int64(Date().timeIntervalSince1970 * 1000))-\(getpid()).log"
@@ -33,7 +34,7 @@ enum Detachment {
         let child: pid_t
         do {
             defer { close(pipe[1]) }
-            child = try spawn(arguments, log: log, pipe: pipe[1])
+            child = try spawn(arguments, place, log: log, pipe: pipe[1])
         }
         let runs = try read(pipe[0]).split(separator: "\n").map(String.init)
         guard runs.isEmpty else { return (runs, log) }
@@ -51,7 +52,23 @@ enum Detachment {
         for run in runs { try deliver(run + "\n") }
     }
 
-    private static func spawn(_ arguments: [String], log: String, pipe: Int32) throws -> pid_t {
+    /// The words of this command that the one in the background is started with.
+    static func words(_ arguments: [String]) -> [String] {
+        var words: [String] = []
+        var isPlace = false
+        for word in arguments {
+            if isPlace {
+                isPlace = false
+            } else if word == "--store" {
+                isPlace = true
+            } else if word != "--detach", !word.hasPrefix("--store=") {
+                words.append(word)
+            }
+        }
+        return words
+    }
+
+    private static func spawn(_ arguments: [String], _ place: RunsPlace, log: String, pipe: Int32) throws -> pid_t {
         var actions = posix_spawn_file_actions_t()
         posix_spawn_file_actions_init(&actions)
         defer { posix_spawn_file_actions_destroy(&actions) }
@@ -66,6 +83,7 @@ enum Detachment {
         posix_spawnattr_setflags(&attributes, setsid)
         var environment = ProcessInfo.processInfo.environment
         environment[variable] = "\(descriptor)"
+        if !place.isOwn { environment[RunsPlace.variable] = place.text }
         let words: [UnsafeMutablePointer<CChar>?] = arguments.map { strdup($0) } + [nil]
         let variables: [UnsafeMutablePointer<CChar>?] = environment.map { strdup("\($0.key)=\($0.value)") } + [nil]
         defer { for text in words + variables { free(text) } }

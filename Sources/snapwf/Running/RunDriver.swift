@@ -119,11 +119,9 @@ struct RunDriver {
     }
 
     private func unfinishedRun(_ label: String) async throws -> RunRecord? {
-        try await session.engine.runs(
-            RunQuery(
-                statuses: [.pending, .running, .sleeping, .interrupted], workflow: SnapshotWorkflow.name,
-                labels: [Self.requestLabel: label], limit: 1)
-        ).first
+        // What another machine makes of the same image goes into its catalog.
+        try await session.engine.unfinishedRun(
+            labels: [Self.requestLabel: label], owner: session.environment.owner)
     }
 
     private func drive(_ handle: RunHandle<SnapshotResult>) async throws -> Outcome {

@@ -21,7 +21,13 @@ extension CompletionKind {
 
 private enum IdentifierCompletion {
     static func runs(_ statuses: Set<RunStatus>?, _ prefix: String) async -> [String] {
-        guard let reader = try? await RecordedRuns.open() else { return [] }
+        // A store that does not answer at once is not waited for: somebody is typing.
+        let settings = try? Settings(
+            variables: ProcessInfo.processInfo.environment, directory: FileManager.default.currentDirectoryPath)
+        let place = settings?.values["store"]?.texts.first
+        guard let reader = try? await within(.seconds(2), { try await RecordedRuns.open(.named(place)) }) ?? nil else {
+            return []
+        }
         let found =
             (try? await reader.runs(RunQuery(statuses: statuses, workflow: SnapshotWorkflow.name, limit: 200))) ?? []
         await reader.close()

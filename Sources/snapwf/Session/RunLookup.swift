@@ -62,18 +62,33 @@ extension SnapshotError {
 /// The records of runs, for verbs that only look: nothing is made, swept or waited for.
 enum RecordedRuns {
     /// - Returns: `nil` where no run was ever started.
-    static func open() async throws -> StoreReader? {
+    static func open(_ stored: StoreOptions) async throws -> StoreReader? {
         let home = try Places.stateDirectory(ProcessInfo.processInfo.environment)
         do {
-            return try await StoreReader(store: .sqlite(path: StateDirectory(reading: home).workflowDatabase))
+            return try await StoreReader(store: try stored.place(in: StateDirectory(reading: home)).configuration)
         } catch let error as WorkflowError where error.code == .noStore {
             return nil
         }
     }
 
+    /// Who a store is, and whether its runs are there.
+    static func standing(of store: StoreConfiguration) async throws -> StoreStanding {
+        let reader = try await StoreReader(store: store)
+        let standing: Result<StoreStanding, any Error>
+        do {
+            standing = .success(try await reader.standing())
+        } catch {
+            standing = .failure(error)
+        }
+        await reader.close()
+        return try standing.get()
+    }
+
     /// Opens them for one look.
-    static func with<Value>(_ body: (StoreReader) async throws -> Value) async throws -> Value {
-        let reader = try await require()
+    static func with<Value>(
+        _ stored: StoreOptions, _ body: (StoreReader) async throws -> Value
+    ) async throws -> Value {
+        let reader = try await require(stored)
         do {
             let value = try await body(reader)
             await reader.close()
@@ -85,8 +100,8 @@ enum RecordedRuns {
     }
 
     /// - Throws: `SnapshotError.runNotFound` where no run was ever started.
-    static func require() async throws -> StoreReader {
-        guard let reader = try await open() else { throw SnapshotError.noRun }
+    static func require(_ stored: StoreOptions) async throws -> StoreReader {
+        guard let reader = try await open(stored) else { throw SnapshotError.noRun }
         return reader
     }
 }

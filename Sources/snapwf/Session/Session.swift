@@ -11,6 +11,8 @@ import Workflow
 /// What a verb works with: the state directory, the engine, the catalog, the provider.
 struct Session {
     let state: StateDirectory
+    /// Where the engine records runs.
+    let runs: RunsPlace
     let engine: Engine
     let catalog: Catalog
     let provider: LocalProvider
@@ -20,7 +22,7 @@ struct Session {
     private let remote: RemoteProviders
 
     /// Opens the state, making it at the first use, and sweeps what died or ran out since the last one.
-    static func open(_ options: GlobalOptions) async throws -> Session {
+    static func open(_ options: GlobalOptions, _ stored: StoreOptions) async throws -> Session {
         var logger = Logger(label: "snapwf", factory: { StreamLogHandler.standardError(label: $0) })
         logger.logLevel = options.verbose ? .debug : .error
         let variables = ProcessInfo.processInfo.environment
@@ -29,10 +31,12 @@ struct Session {
         let points = CrashPoints(variables)
         let pass: @Sendable (String) -> Void = { points?.pass($0) }
         let catalog = try Catalog(state: state, probe: pass)
+        let runs = try stored.place(in: state)
         let engine = try await Engine(
-            store: .sqlite(path: state.workflowDatabase),
+            store: runs.configuration,
             configuration: EngineConfiguration(
-                logger: logger, ownerDescription: "snapwf", probe: { pass($0.description) }))
+                logger: logger, ownerDescription: Executor.description(owner: owner), probe: { pass($0.description) }))
+        if !runs.isOwn { try state.remember(KnownStore(id: engine.standing.id, name: runs.shown)) }
         let executable = try Places.executable()
         let provider = LocalProvider(
             configuration: .init(
@@ -53,7 +57,7 @@ struct Session {
             }
         }
         let session = Session(
-            state: state, engine: engine, catalog: catalog, provider: provider, machines: machines,
+            state: state, runs: runs, engine: engine, catalog: catalog, provider: provider, machines: machines,
             environment: environment, logger: logger, remote: remote)
         await session.sweep()
         return session
@@ -85,6 +89,21 @@ struct Session {
         } catch {
             logger.warning("ended machines could not be swept: \(error)")
         }
+    }
+
+    /// Other stores that may have runs of this installation, as people call them.
+    func otherStores() async throws -> [String] {
+        let standing = engine.standing
+        var others = try state.knownStores().filter { !standing.includes($0.id) }.map(\.name)
+        guard !runs.isOwn else { return others }
+        do {
+            let own = try await RecordedRuns.standing(of: .sqlite(path: state.workflowDatabase))
+            if own.state != .moved, !standing.includes(own.id) { others.append(state.workflowDatabase) }
+        } catch let error as WorkflowError {
+            // What cannot be read may hold anything.
+            if error.code != .noStore { others.append(state.workflowDatabase) }
+        }
+        return others
     }
 
     /// Says which place the command is about, and which token the command line gives for it.

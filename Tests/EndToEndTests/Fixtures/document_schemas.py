@@ -19,6 +19,7 @@ OF_VERB = {
     "snapshots push": "pushed-snapshot", "snapshots pull": "snapshots", "snapshots rm": "removed-snapshots",
     "snapshots tag": "snapshots", "snapshots untag": "snapshots", "snapshots label": "snapshots",
     "snapshots adopt": "snapshots", "boot": "boot", "serve": "serving", "doctor": "doctor", "config show": "config",
+    "store status": "store", "store copy": "store-copy", "store reopen": "reopened-store",
 }
 
 

@@ -42,6 +42,25 @@ struct PostgresAddress: Sendable, CustomStringConvertible, CustomReflectable {
         return secrets.reduce(text) { $0.replacing($1, with: "***") }
     }
 
+    /// A URL as it may be shown. Where it is not clear what is a password, more is left out than need be.
+    static func withoutPassword(_ url: String) -> String {
+        guard let start = url.firstRange(of: "://")?.upperBound else { return url }
+        var rest = url[start...]
+        var shown = String(url[..<start])
+        // A password that somebody forgot to encode may hold anything, also what ends a user's part.
+        if let at = rest.lastIndex(of: "@") {
+            let user = rest[..<at]
+            shown += user.prefix { $0 != ":" } + (user.contains(":") ? ":***@" : "@")
+            rest = rest[rest.index(after: at)...]
+        }
+        guard let mark = rest.firstIndex(of: "?") else { return shown + rest }
+        let options = rest[rest.index(after: mark)...].split(separator: "&").map { option in
+            let name = option.prefix { $0 != "=" }
+            return name.lowercased().contains("pass") ? "\(name)=***" : String(option)
+        }
+        return shown + rest[...mark] + options.joined(separator: "&")
+    }
+
     private func option(_ keyword: String) throws -> String? {
         try PostgresLibrary.require()
         var isValid: Int32 = 0
@@ -69,7 +88,7 @@ enum PostgresLibrary {
             throw WorkflowError(
                 .storeNotWritable,
                 "the store is on PostgreSQL, and its client library libpq.so.5 (version 14 or later) is not there: install "
-                    + "it (Debian and Ubuntu: libpq5)")
+                    + "it (Debian and Ubuntu: apt-get install libpq5)")
         }
     }
 }

@@ -37,6 +37,8 @@ enum PostgresErrors {
         guard let error = error as? PostgresError else { return error }
         if error.isLost { return unavailable(name, error) }
         switch error.state {
+        // `require_open` of the schema.
+        case "WF004": return WorkflowError.closed("the \(name)", cause: error)
         case "55P03":
             return WorkflowError(
                 .storeBusy, "another transaction kept rows of the \(name) locked for too long: try again", cause: error)

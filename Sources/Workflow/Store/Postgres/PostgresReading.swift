@@ -63,6 +63,17 @@ protocol PostgresReading: StoreReading {
 }
 
 extension PostgresReading {
+    var place: String { reader.name }
+
+    func standing() async throws -> StoreStanding {
+        try await reader.read { connection in
+            guard let row = try connection.run("SELECT \(StoreStanding.columns) FROM store").first else {
+                throw WorkflowError.noStanding
+            }
+            return try StoreStanding(row)
+        }
+    }
+
     func isHeld(_ id: RunID) async -> Bool {
         do {
             return try await reader.read { connection in

@@ -7,6 +7,12 @@ protocol SQLiteReading: StoreReading {
 }
 
 extension SQLiteReading {
+    var place: String { reader.path }
+
+    func standing() async throws -> StoreStanding {
+        try await reader.read { try StoreStanding.current($0) }
+    }
+
     func isHeld(_ id: RunID) async -> Bool {
         locks.isHeld(id)
     }

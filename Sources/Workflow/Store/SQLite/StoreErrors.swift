@@ -21,7 +21,11 @@ enum StoreErrors {
     }
 
     private static func translate(_ error: DatabaseError, path: String) -> WorkflowError {
-        switch error.resultCode {
+        // The only triggers that refuse are those of a store that is not open.
+        if error.extendedResultCode == .SQLITE_CONSTRAINT_TRIGGER {
+            return .closed("the store \(path)", cause: error)
+        }
+        return switch error.resultCode {
         case .SQLITE_FULL:
             WorkflowError(
                 .storeFull,

@@ -1,37 +1,34 @@
 import Foundation
 import Glibc
 import Synchronization
-import Testing
-
-@testable import Workflow
 
 /// A PostgreSQL server of the distribution's, on a socket in a directory of its own.
 ///
 /// It ends with this process, by whatever means that ends: a shell beside it waits for the end of a pipe.
-final class TestPostgres: Sendable {
+package final class TestPostgres: Sendable {
     private struct State {
         var shell: pid_t = 0
         var lifeline: Int32 = -1
     }
 
-    let directory: String
+    package let directory: String
     private let state = Mutex(State())
 
     /// The one that most tests share, started when the first asks.
-    static let shared = Task { () throws -> TestPostgres in
+    package static let shared = Task { () throws -> TestPostgres in
         let server = try TestPostgres()
         try await server.start()
         return server
     }
 
     /// Makes the files of a server.
-    init() throws {
+    package init() throws {
         directory = FileManager.default.temporaryDirectory.appending(path: "pg-\(UUID().uuidString.prefix(8))").path
         try FileManager.default.createDirectory(
             atPath: directory, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o700])
         if geteuid() == 0 {
-            let account = try #require(getpwnam("postgres") ?? getpwnam("nobody"), "no account to run the server as")
-            try #require(chown(directory, account.pointee.pw_uid, account.pointee.pw_gid) == 0)
+            let account = try need(getpwnam("postgres") ?? getpwnam("nobody"), "no account to run the server as")
+            try require(chown(directory, account.pointee.pw_uid, account.pointee.pw_gid) == 0)
         }
         try Self.run(
             Self.unprivileged + [
@@ -44,11 +41,11 @@ final class TestPostgres: Sendable {
     private var data: String { directory + "/data" }
 
     /// The newest version that is installed.
-    static func binaries() throws -> String {
+    package static func binaries() throws -> String {
         let root = "/usr/lib/postgresql"
         let versions = (try? FileManager.default.contentsOfDirectory(atPath: root)) ?? []
         let newest = versions.compactMap { Int($0) }.max()
-        return try #require(
+        return try need(
             newest.map { "\(root)/\($0)/bin" },
             "there is no PostgreSQL server: scripts/setup test installs one (or SNAPWF_TEST_STORES=sqlite)")
     }
@@ -61,9 +58,9 @@ final class TestPostgres: Sendable {
     }
 
     /// Starts it, and returns when it answers.
-    func start() async throws {
+    package func start() async throws {
         var ends: [Int32] = [0, 0]
-        try #require(pipe(&ends) == 0)
+        try require(pipe(&ends) == 0)
         // The children of tests must not keep the server alive.
         _ = fcntl(ends[1], F_SETFD, FD_CLOEXEC)
         let script = """
@@ -79,9 +76,10 @@ final class TestPostgres: Sendable {
         let shell = try Self.spawn(["sh", "-c", script, "sh"] + Self.unprivileged + postgres, lifeline: ends[0])
         close(ends[0])
         state.withLock { $0 = State(shell: shell, lifeline: ends[1]) }
-        try await until {
+        let question = [try Self.binaries() + "/pg_isready", "-q", "-h", directory, "-t", "1"]
+        try await until("an answer") {
             do {
-                _ = try run("SELECT 1")
+                try Self.run(question)
                 return true
             } catch {
                 return false
@@ -90,26 +88,26 @@ final class TestPostgres: Sendable {
     }
 
     /// The server's first process.
-    var postmaster: pid_t {
+    package var postmaster: Int32 {
         let text = (try? String(contentsOfFile: data + "/postmaster.pid", encoding: .utf8)) ?? ""
         return text.split(separator: "\n").first.flatMap { pid_t($0) } ?? 0
     }
 
     /// Kills every process of the server, as a loss of power would; its files stay.
-    func kill() async throws {
+    package func kill() async throws {
         try Data().write(to: URL(fileURLWithPath: directory + "/keep"))
         let pid = postmaster
-        try #require(pid > 1)
+        try require(pid > 1)
         let children = Self.children(of: pid)
         for child in [pid] + children { _ = Glibc.kill(child, SIGKILL) }
-        try await until { ([pid] + children).allSatisfy { !Self.isAlive($0) } }
+        try await until("its end") { ([pid] + children).allSatisfy { !Self.isAlive($0) } }
         endShell()
         try? FileManager.default.removeItem(atPath: directory + "/keep")
         try? FileManager.default.removeItem(atPath: data + "/postmaster.pid")
     }
 
     /// Stops it and removes its files.
-    func stop() { endShell() }
+    package func stop() { endShell() }
 
     private func endShell() {
         let old = state.withLock { state in
@@ -124,42 +122,9 @@ final class TestPostgres: Sendable {
     // MARK: - Use
 
     /// The address of a schema; of what the server has by itself when `nil`.
-    func address(schema: String? = nil) -> String {
+    package func address(schema: String? = nil) -> String {
         let options = schema.map { "&application_name=\($0)&options=-csearch_path%3D\($0)" } ?? ""
         return "postgresql:///postgres?host=\(directory)&user=postgres\(options)"
-    }
-
-    /// Runs one statement by itself, as no program of ours.
-    @discardableResult
-    func run(_ sql: String, schema: String? = nil) throws -> [[String: String]] {
-        try Self.run(sql, address(schema: schema))
-    }
-
-    @discardableResult
-    static func run(_ sql: String, _ address: String) throws -> [[String: String]] {
-        let connection = try PostgresConnection(
-            PostgresAddress(address), patience: .seconds(30), attributes: "any")
-        let result = try connection.run(sql)
-        return try result.rows.map { row in
-            var values: [String: String] = [:]
-            for name in result.names { values[name] = try row.text(name) }
-            return values
-        }
-    }
-
-    /// What the tables of an engine hold.
-    static func dump(_ address: String) throws -> String {
-        try ["runs", "steps", "resources", "events", "signals"].map { table in
-            try run("SELECT * FROM \(table) ORDER BY ctid", address).map { row in
-                row.sorted { $0.key < $1.key }.map { "\($0.key)=\($0.value)" }.joined(separator: " ")
-            }.joined(separator: "\n")
-        }.joined(separator: "\n\n")
-    }
-
-    func makeSchema() throws -> String {
-        let schema = "s_" + UUID().uuidString.lowercased().replacing("-", with: "")
-        try run("CREATE SCHEMA \(schema)")
-        return schema
     }
 
     // MARK: - Processes
@@ -173,7 +138,7 @@ final class TestPostgres: Sendable {
         defer { for pointer in argv { free(pointer) } }
         var pid: pid_t = 0
         let code = posix_spawnp(&pid, command[0], &actions, nil, &argv, environ)
-        try #require(code == 0, "posix_spawn \(command[0]): \(String(cString: strerror(code)))")
+        try require(code == 0, "posix_spawn \(command[0]): \(String(cString: strerror(code)))")
         return pid
     }
 
@@ -185,7 +150,7 @@ final class TestPostgres: Sendable {
         process.standardOutput = FileHandle.nullDevice
         try process.run()
         process.waitUntilExit()
-        try #require(process.terminationStatus == 0, "\(command)")
+        try require(process.terminationStatus == 0, "\(command)")
     }
 
     private static func stat(_ pid: pid_t) -> [Substring] {
@@ -205,4 +170,21 @@ final class TestPostgres: Sendable {
             return fields.count > 1 && pid_t(fields[1]) == parent
         }
     }
+
+    private func until(_ what: String, _ condition: () throws -> Bool) async throws {
+        let deadline = ContinuousClock.now + .seconds(60)
+        while try !condition() {
+            try require(ContinuousClock.now < deadline, "PostgreSQL: \(what) did not come in time")
+            try await Task.sleep(for: .milliseconds(20), clock: .continuous)
+        }
+    }
+}
+
+private func require(_ condition: Bool, _ what: @autoclosure () -> String = "a system call failed") throws {
+    guard condition else { throw Command.Failure(description: what()) }
+}
+
+private func need<T>(_ value: T?, _ what: String) throws -> T {
+    guard let value else { throw Command.Failure(description: what) }
+    return value
 }
