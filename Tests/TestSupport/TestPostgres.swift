@@ -11,7 +11,19 @@ package final class TestPostgres: Sendable {
         var lifeline: Int32 = -1
     }
 
+    /// How a server ends.
+    package enum End: Sendable {
+        /// Every process of it is killed, as a loss of power would.
+        case killed
+        /// `pg_ctl stop -m immediate`: it ends without a checkpoint and recovers at its next start.
+        case immediate
+        /// `pg_ctl stop -m fast`: transactions are ended, and a checkpoint is made.
+        case fast
+    }
+
     package let directory: String
+    /// Of its socket, and of TCP where a test lets it listen.
+    package let port: Int
     private let state = Mutex(State())
 
     /// The one that most tests share, started when the first asks.
@@ -22,14 +34,9 @@ package final class TestPostgres: Sendable {
     }
 
     /// Makes the files of a server.
-    package init() throws {
-        directory = FileManager.default.temporaryDirectory.appending(path: "pg-\(UUID().uuidString.prefix(8))").path
-        try FileManager.default.createDirectory(
-            atPath: directory, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o700])
-        if geteuid() == 0 {
-            let account = try need(getpwnam("postgres") ?? getpwnam("nobody"), "no account to run the server as")
-            try require(chown(directory, account.pointee.pw_uid, account.pointee.pw_gid) == 0)
-        }
+    package init(port: Int = 5432) throws {
+        self.port = port
+        directory = try Self.makeDirectory()
         try Self.run(
             Self.unprivileged + [
                 try Self.binaries() + "/initdb", "-D", data, "-U", "postgres", "--auth=trust", "-E", "UTF8",
@@ -38,7 +45,30 @@ package final class TestPostgres: Sendable {
             ])
     }
 
-    private var data: String { directory + "/data" }
+    /// Makes the files of a server that follows another one and can take its place.
+    package init(standbyOf primary: TestPostgres) throws {
+        port = primary.port
+        directory = try Self.makeDirectory()
+        try Self.run(
+            Self.unprivileged + [
+                try Self.binaries() + "/pg_basebackup", "-D", data, "-h", primary.directory, "-p", "\(primary.port)",
+                "-U", "postgres", "--write-recovery-conf", "--wal-method=stream", "--checkpoint=fast", "--no-sync",
+            ])
+    }
+
+    private static func makeDirectory() throws -> String {
+        let directory = FileManager.default.temporaryDirectory.appending(path: "pg-\(UUID().uuidString.prefix(8))").path
+        try FileManager.default.createDirectory(
+            atPath: directory, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o700])
+        if geteuid() == 0 {
+            let account = try need(getpwnam("postgres") ?? getpwnam("nobody"), "no account to run the server as")
+            try require(chown(directory, account.pointee.pw_uid, account.pointee.pw_gid) == 0)
+        }
+        return directory
+    }
+
+    /// Where its database is.
+    package var data: String { directory + "/data" }
 
     /// The newest version that is installed.
     package static func binaries() throws -> String {
@@ -57,8 +87,21 @@ package final class TestPostgres: Sendable {
         return ["setpriv", "--reuid", account, "--regid", account, "--clear-groups"]
     }
 
+    /// Makes a file that only the server can read, in its data directory.
+    package func write(_ text: String, to name: String) throws {
+        let path = "\(data)/\(name)"
+        try Data(text.utf8).write(to: URL(fileURLWithPath: path))
+        try require(chmod(path, 0o600) == 0)
+        if geteuid() == 0 {
+            let account = try need(getpwnam("postgres") ?? getpwnam("nobody"), "no account to run the server as")
+            try require(chown(path, account.pointee.pw_uid, account.pointee.pw_gid) == 0)
+        }
+    }
+
     /// Starts it, and returns when it answers.
-    package func start() async throws {
+    ///
+    /// - Parameter settings: of its own, as `name=value`.
+    package func start(_ settings: [String] = []) async throws {
         var ends: [Int32] = [0, 0]
         try require(pipe(&ends) == 0)
         // The children of tests must not keep the server alive.
@@ -71,12 +114,12 @@ package final class TestPostgres: Sendable {
             """
         let postgres = [
             try Self.binaries() + "/postgres", "-D", data, "-k", directory, "-c", "listen_addresses=", "-c",
-            "max_connections=200", "-c", "fsync=on", "-c", "shared_buffers=64MB",
-        ]
+            "max_connections=200", "-c", "fsync=on", "-c", "shared_buffers=64MB", "-c", "port=\(port)",
+        ] + settings.flatMap { ["-c", $0] }
         let shell = try Self.spawn(["sh", "-c", script, "sh"] + Self.unprivileged + postgres, lifeline: ends[0])
         close(ends[0])
         state.withLock { $0 = State(shell: shell, lifeline: ends[1]) }
-        let question = [try Self.binaries() + "/pg_isready", "-q", "-h", directory, "-t", "1"]
+        let question = [try Self.binaries() + "/pg_isready", "-q", "-h", directory, "-p", "\(port)", "-t", "1"]
         try await until("an answer") {
             do {
                 try Self.run(question)
@@ -94,12 +137,19 @@ package final class TestPostgres: Sendable {
     }
 
     /// Kills every process of the server, as a loss of power would; its files stay.
-    package func kill() async throws {
+    package func kill() async throws { try await end(.killed) }
+
+    /// Ends the server; its files stay, and it can be started again.
+    package func end(_ how: End) async throws {
         try Data().write(to: URL(fileURLWithPath: directory + "/keep"))
         let pid = postmaster
         try require(pid > 1)
         let children = Self.children(of: pid)
-        for child in [pid] + children { _ = Glibc.kill(child, SIGKILL) }
+        switch how {
+        case .killed: for child in [pid] + children { _ = Glibc.kill(child, SIGKILL) }
+        case .immediate: _ = Glibc.kill(pid, SIGQUIT)
+        case .fast: _ = Glibc.kill(pid, SIGINT)
+        }
         try await until("its end") { ([pid] + children).allSatisfy { !Self.isAlive($0) } }
         endShell()
         try? FileManager.default.removeItem(atPath: directory + "/keep")

@@ -1,4 +1,6 @@
+import Dispatch
 import Foundation
+import Glibc
 import Workflow
 
 /// Prints a line at once.
@@ -18,6 +20,9 @@ enum Mode: String {
     case work
     /// Wants to execute the one run of marked steps, as others do, until it is over.
     case fight
+    /// Takes runs of the queue `chaos`, `COUNT` at once, with the provider at `provider` in its world, until SIGTERM: then it
+    /// drains.
+    case serve
 
     func execute(_ engine: Engine, _ world: DiskWorld, _ count: Int) async throws {
         switch self {
@@ -46,7 +51,24 @@ enum Mode: String {
                 try await group.waitForAll()
             }
         case .fight: try await share(engine, Marked(world: world), input: count, key: "marked")
+        case .serve: try await serve(engine, world, count)
         }
+    }
+
+    private func serve(_ engine: Engine, _ world: DiskWorld, _ count: Int) async throws {
+        signal(SIGTERM, SIG_IGN)
+        let source = DispatchSource.makeSignalSource(signal: SIGTERM)
+        let (signals, continuation) = AsyncStream.makeStream(of: Void.self)
+        source.setEventHandler { continuation.yield(()) }
+        source.resume()
+        let worker = try await engine.work(
+            on: [QueueConfiguration("chaos", concurrency: count, deathLimit: 1000)],
+            Sandboxed(provider: RemoteProvider(path: world.directory + "/provider")))
+        say("serving")
+        for await _ in signals { break }
+        await worker.drain(within: .seconds(2))
+        say("drained after \(worker.executed)")
+        source.cancel()
     }
 
     private func run(_ engine: Engine, _ world: DiskWorld) async throws {

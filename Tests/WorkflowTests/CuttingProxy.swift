@@ -18,6 +18,8 @@ final class CuttingProxy: Sendable {
         var done = 0
         var turns = 0
         var isOver = false
+        var isHeldUp = false
+        var isRefusing = false
         var open: Set<Int32> = []
     }
 
@@ -35,7 +37,7 @@ final class CuttingProxy: Sendable {
         target = server.directory + "/" + Self.socketName
         listener = socket(AF_UNIX, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
         try #require(listener >= 0)
-        let code = Self.withAddress(directory + "/" + Self.socketName) { bind(listener, $0, $1) }
+        let code = UnixSocket.withAddress(directory + "/" + Self.socketName) { bind(listener, $0, $1) }
         try #require(code == 0 && listen(listener, 16) == 0)
         let thread = Thread { [self] in accept() }
         thread.start()
@@ -61,6 +63,15 @@ final class CuttingProxy: Sendable {
         }
     }
 
+    /// Keeps to itself what anybody says from now on, or passes it all on: a network that loses nothing and delivers late.
+    func holdUp(_ isHeldUp: Bool) { state.withLock { $0.isHeldUp = isHeldUp } }
+
+    /// Cuts every connection and lets nobody in, or lets them in again.
+    func refuse(_ isRefusing: Bool) {
+        state.withLock { $0.isRefusing = isRefusing }
+        if isRefusing { cutAll() }
+    }
+
     func close() {
         state.withLock { $0.isOver = true }
         shutdown(listener, Int32(SHUT_RDWR))
@@ -71,8 +82,12 @@ final class CuttingProxy: Sendable {
         while true {
             let client = Glibc.accept(listener, nil, nil)
             guard client >= 0, !state.withLock({ $0.isOver }) else { break }
+            guard !state.withLock({ $0.isRefusing }) else {
+                Glibc.close(client)
+                continue
+            }
             let server = socket(AF_UNIX, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
-            guard Self.withAddress(target, { connect(server, $0, $1) }) == 0 else {
+            guard UnixSocket.withAddress(target, { connect(server, $0, $1) }) == 0 else {
                 Glibc.close(server)
                 Glibc.close(client)
                 continue
@@ -94,6 +109,7 @@ final class CuttingProxy: Sendable {
         while true {
             var entries = [client, server].map { pollfd(fd: $0, events: Int16(POLLIN), revents: 0) }
             guard poll(&entries, 2, -1) > 0 else { return }
+            while state.withLock({ $0.isHeldUp && !$0.isOver }) { usleep(5_000) }
             if entries[0].revents != 0 {
                 guard let said = Self.read(client) else { return }
                 if serverSpokeLast { state.withLock { $0.turns += 1 } }
@@ -130,20 +146,5 @@ final class CuttingProxy: Sendable {
             rest = rest.dropFirst(count)
         }
         return true
-    }
-
-    private static func withAddress(
-        _ path: String, _ body: (UnsafePointer<sockaddr>, socklen_t) -> Int32
-    ) -> Int32 {
-        var address = sockaddr_un()
-        address.sun_family = sa_family_t(AF_UNIX)
-        withUnsafeMutableBytes(of: &address.sun_path) { place in
-            place.copyBytes(from: path.utf8.prefix(place.count - 1))
-        }
-        return withUnsafePointer(to: &address) { pointer in
-            pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-                body($0, socklen_t(MemoryLayout<sockaddr_un>.size))
-            }
-        }
     }
 }

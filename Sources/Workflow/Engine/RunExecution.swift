@@ -208,7 +208,10 @@ final class RunExecution: Sendable {
     /// Throws if the act may not begin.
     func require(_ act: RunPhase.Act) throws {
         try core.requireLife()
-        if act == .effect { expireIfDue() }
+        if act == .effect {
+            expireIfDue()
+            state.withLock { $0.claim }?.checkTerm()
+        }
         if let objection = phase.objection(to: act) { throw objection }
     }
 

@@ -112,11 +112,14 @@ protocol RunClaim: Sendable {
     var epoch: Int { get }
     /// Has `act` called once if the store finds that the run is not held any more: at once if it has.
     func whenLost(_ act: @escaping @Sendable (WorkflowError) -> Void)
+    /// Finds at once that the run is not held any more if time alone says so: for who woke from a sleep of the whole process.
+    func checkTerm()
 }
 
 extension RunClaim {
     /// The lock file of a living process is never lost.
     func whenLost(_ act: @escaping @Sendable (WorkflowError) -> Void) {}
+    func checkTerm() {}
 }
 
 /// Why a run is claimed.

@@ -14,10 +14,20 @@ final class LeaseClaim: RunClaim {
     let id: RunID
     let epoch: Int
     private let loss = Mutex(Loss.none)
+    /// When its term has passed, by this machine; `nil` before anybody counts it.
+    private let end = Mutex<ContinuousClock.Instant?>(nil)
 
     init(id: RunID, epoch: Int) {
         self.id = id
         self.epoch = epoch
+    }
+
+    func renew(until instant: ContinuousClock.Instant) { end.withLock { $0 = instant } }
+
+    func isOver(at now: ContinuousClock.Instant) -> Bool { end.withLock { end in end.map { $0 <= now } ?? false } }
+
+    func checkTerm() {
+        if isOver(at: .now) { lose(.leaseOver(id)) }
     }
 
     func whenLost(_ act: @escaping @Sendable (WorkflowError) -> Void) {
@@ -49,13 +59,8 @@ final class LeaseClaim: RunClaim {
 /// Its thread and its connection are made with the first claim. The connection listens for what other processes want
 /// cancelled, too.
 final class LeaseKeeper: Sendable {
-    private struct Held {
-        let claim: LeaseClaim
-        var until: ContinuousClock.Instant
-    }
-
     private struct State {
-        var held: [RunID: Held] = [:]
+        var held: [RunID: LeaseClaim] = [:]
         var isStarted = false
         var isStopped = false
         var watchdog: Task<Void, Never>?
@@ -95,9 +100,10 @@ final class LeaseKeeper: Sendable {
 
     /// - Parameter asked: when the lease was asked for.
     func add(_ claim: LeaseClaim, asked: ContinuousClock.Instant) {
+        claim.renew(until: asked + term)
         let mustStart = state.withLock { state in
             guard !state.isStopped else { return false }
-            state.held[claim.id] = Held(claim: claim, until: asked + term)
+            state.held[claim.id] = claim
             defer { state.isStarted = true }
             return !state.isStarted
         }
@@ -116,13 +122,13 @@ final class LeaseKeeper: Sendable {
 
     func remove(_ id: RunID, epoch: Int) {
         state.withLock { state in
-            if state.held[id]?.claim.epoch == epoch { state.held[id] = nil }
+            if state.held[id]?.epoch == epoch { state.held[id] = nil }
         }
     }
 
     /// The epoch under which this store holds the run.
     func epoch(of id: RunID) -> Int? {
-        state.withLock { $0.held[id]?.claim.epoch }
+        state.withLock { $0.held[id]?.epoch }
     }
 
     /// Renews nothing any more. The leases themselves are let go by the writer.
@@ -147,29 +153,23 @@ final class LeaseKeeper: Sendable {
     private func expire() {
         let now = ContinuousClock.now
         let over = state.withLock { state in
-            let over = state.held.values.filter { $0.until <= now }
-            for held in over { state.held[held.claim.id] = nil }
+            let over = state.held.values.filter { $0.isOver(at: now) }
+            for claim in over { state.held[claim.id] = nil }
             return over
         }
-        for held in over {
-            held.claim.lose(
-                WorkflowError(
-                    .storeUnavailable,
-                    "the lease on run \(held.claim.id) could not be renewed for \(term), so another process may have "
-                        + "it: see that the server can be reached, then resume the run"))
-        }
+        for claim in over { claim.lose(.leaseOver(claim.id)) }
     }
 
     private func renewed(_ asked: [RunID: Int], _ answered: [RunID: Int], at instant: ContinuousClock.Instant) {
         let lost = state.withLock { state -> [LeaseClaim] in
             var lost: [LeaseClaim] = []
             for (id, epoch) in asked {
-                guard let held = state.held[id], held.claim.epoch == epoch else { continue }
+                guard let claim = state.held[id], claim.epoch == epoch else { continue }
                 if answered[id] == epoch {
-                    state.held[id]?.until = instant + term
+                    claim.renew(until: instant + term)
                 } else {
                     state.held[id] = nil
-                    lost.append(held.claim)
+                    lost.append(claim)
                 }
             }
             return lost
@@ -231,7 +231,7 @@ final class LeaseKeeper: Sendable {
 
     /// - Returns: whether the server answered.
     private func renew(_ link: PostgresLink) -> Bool {
-        let asked = state.withLock { $0.held.mapValues(\.claim.epoch) }
+        let asked = state.withLock { $0.held.mapValues(\.epoch) }
         do {
             let isNew = link.current == nil
             let connection = try link.connectedAtOnce()
@@ -284,5 +284,14 @@ final class LeaseKeeper: Sendable {
         var one: UInt64 = 1
         // It fails where the counter is full, and then the thread is awake.
         _ = write(wake, &one, 8)
+    }
+}
+
+extension WorkflowError {
+    fileprivate static func leaseOver(_ id: RunID) -> WorkflowError {
+        WorkflowError(
+            .storeUnavailable,
+            "the lease on run \(id) could not be renewed before it ended, so another process may have the run: see that the "
+                + "server can be reached and that this process is not stopped, then resume the run")
     }
 }
