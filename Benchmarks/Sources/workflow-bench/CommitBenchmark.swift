@@ -49,7 +49,7 @@ struct CommitBenchmark {
             figure(atOnce, samples.atOnce, peer, samples.plain),
         ]
         if let dbos = samples.dbos {
-            let peer = "the same in DBOS Transact \(dbos.version) on SQLite, journal mode \(dbos.journal)"
+            let peer = "the same in DBOS Transact \(dbos.version) on SQLite, journal mode \(dbos.journal ?? "unknown")"
             figures.append(figure(sequential, samples.sequential, peer, samples.dbosSequential))
             figures.append(figure(atOnce, samples.atOnce, peer, samples.dbosAtOnce))
         }

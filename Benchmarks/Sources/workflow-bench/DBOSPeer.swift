@@ -5,7 +5,8 @@ struct DBOSPeer {
     /// What the script answers: rates in steps a second, one a round.
     struct Answer: Decodable {
         let version: String
-        let journal: String
+        /// Of SQLite.
+        let journal: String?
         let sequential: [Double]
         let concurrent: [Double]
     }
@@ -18,6 +19,13 @@ struct DBOSPeer {
             .appending(path: "../../Peers/dbos_steps.py").standardizedFileURL.path
         let output = try await run([script, database, "1", "100", "\(runs)", "5"])
         return try JSONDecoder().decode(Answer.self, from: output)
+    }
+
+    /// Milliseconds from the answer of the enqueuing to the first line of the workflow.
+    func queueLatencies(database: String) async throws -> [Double] {
+        let script = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
+            .appending(path: "../../Peers/dbos_queue.py").standardizedFileURL.path
+        return try JSONDecoder().decode([Double].self, from: try await run([script, database, "20"]))
     }
 
     private func run(_ arguments: [String]) async throws -> Data {

@@ -47,6 +47,18 @@ struct Main {
         if options.measures("commits") { report.figures += try await CommitBenchmark(options, disk).figures() }
         if options.measures("startup") { report.figures += try await StartUpBenchmark(options, disk).figures() }
         if options.measures("idle") { report.figures += try await IdleBenchmark(options, disk).figures() }
+        if let address = options.postgres, options.measures("postgres") {
+            let server = try await PostgresServer(address, parent: disk.path)
+            report.postgres = try await server.version()
+            do {
+                report.figures += try await PostgresCommitBenchmark(options, server).figures()
+                report.figures += try await PostgresQueueBenchmark(options, server).figures()
+            } catch {
+                try server.stop()
+                throw error
+            }
+            try server.stop()
+        }
         return report
     }
 

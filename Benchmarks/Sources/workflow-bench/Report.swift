@@ -44,6 +44,8 @@ struct Report: Encodable {
     let rounds: Int
     let directory: String
     let sqlite: String
+    /// The version of the server, if one was measured.
+    var postgres: String?
     let processors: Int
 
     init(options: Options, directory: String) {
@@ -63,7 +65,8 @@ struct Report: Encodable {
     }
 
     var text: String {
-        var lines = ["SQLite \(sqlite), \(processors) processors, \(rounds) rounds, in \(directory)"]
+        let server = postgres.map { "PostgreSQL \($0), " } ?? ""
+        var lines = ["SQLite \(sqlite), \(server)\(processors) processors, \(rounds) rounds, in \(directory)"]
         for figure in figures {
             let ratio = figure.ratio.map { String(format: "%.2f×", $0) } ?? "–"
             lines.append("")

@@ -34,10 +34,12 @@ final class BenchmarkDirectory {
 }
 
 /// An engine that logs errors only.
-func openEngine(_ path: String) async throws -> Engine {
+func openEngine(_ path: String) async throws -> Engine { try await openEngine(.sqlite(path: path)) }
+
+func openEngine(_ store: StoreConfiguration) async throws -> Engine {
     var logger = Logger(label: "workflow-bench")
     logger.logLevel = .error
-    return try await Engine(store: .sqlite(path: path), configuration: EngineConfiguration(logger: logger))
+    return try await Engine(store: store, configuration: EngineConfiguration(logger: logger))
 }
 
 /// The wall-clock seconds that `body` takes.
