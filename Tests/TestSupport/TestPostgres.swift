@@ -112,10 +112,11 @@ package final class TestPostgres: Sendable {
             kill -QUIT $server 2>/dev/null; wait $server
             [ -e '\(directory)/keep' ] || rm -rf '\(directory)'
             """
-        let postgres = [
-            try Self.binaries() + "/postgres", "-D", data, "-k", directory, "-c", "listen_addresses=", "-c",
-            "max_connections=200", "-c", "fsync=on", "-c", "shared_buffers=64MB", "-c", "port=\(port)",
-        ] + settings.flatMap { ["-c", $0] }
+        let postgres =
+            [
+                try Self.binaries() + "/postgres", "-D", data, "-k", directory, "-c", "listen_addresses=", "-c",
+                "max_connections=200", "-c", "fsync=on", "-c", "shared_buffers=64MB", "-c", "port=\(port)",
+            ] + settings.flatMap { ["-c", $0] }
         let shell = try Self.spawn(["sh", "-c", script, "sh"] + Self.unprivileged + postgres, lifeline: ends[0])
         close(ends[0])
         state.withLock { $0 = State(shell: shell, lifeline: ends[1]) }

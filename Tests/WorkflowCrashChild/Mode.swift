@@ -23,6 +23,8 @@ enum Mode: String {
     /// Takes runs of the queue `chaos`, `COUNT` at once, with the provider at `provider` in its world, until SIGTERM: then it
     /// drains.
     case serve
+    /// Starts the only family of the store in a queue, or finds it, works there and sends it what it waits for, until it is over.
+    case family
 
     func execute(_ engine: Engine, _ world: DiskWorld, _ count: Int) async throws {
         switch self {
@@ -52,6 +54,7 @@ enum Mode: String {
             }
         case .fight: try await share(engine, Marked(world: world), input: count, key: "marked")
         case .serve: try await serve(engine, world, count)
+        case .family: try await keepFamily(engine, world)
         }
     }
 
@@ -69,6 +72,22 @@ enum Mode: String {
         await worker.drain(within: .seconds(2))
         say("drained after \(worker.executed)")
         source.cancel()
+    }
+
+    private func keepFamily(_ engine: Engine, _ world: DiskWorld) async throws {
+        let worker = try await engine.work(
+            on: [QueueConfiguration("family", concurrency: 4, deathLimit: 1000)], DiskFamily(world: world),
+            DiskMember(world: world))
+        let handle = try await engine.enqueue(
+            DiskFamily(world: world), input: 40, queue: "family", dedupKey: "family")
+        do {
+            try await engine.signal(handle.id, "word", 1, key: "first")
+            try await engine.signal(handle.id, "word", 2, key: "second")
+        } catch let error as WorkflowError where error.code == .alreadyFinished(.succeeded) {
+            // An earlier process did all of it.
+        }
+        say("result \(try await handle.result())")
+        await worker.drain(within: .seconds(1))
     }
 
     private func run(_ engine: Engine, _ world: DiskWorld) async throws {

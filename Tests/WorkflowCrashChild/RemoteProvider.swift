@@ -18,7 +18,8 @@ struct RemoteProvider: Sendable {
     /// - Returns: the text of the answer; `nil` if what the request is about is gone.
     func ask(_ verb: String, key: String, _ argument: String = "-") async throws -> String? {
         let sent = Int64(Date().timeIntervalSince1970 * 1000)
-        let answer = try await withCheckedThrowingContinuation { (continuation: CheckedContinuation<String, any Error>) in
+        let answer = try await withCheckedThrowingContinuation {
+            (continuation: CheckedContinuation<String, any Error>) in
             let thread = Thread {
                 continuation.resume(with: Result { try exchange("\(verb) \(sent) \(key) \(argument)\n") })
             }

@@ -168,7 +168,9 @@ struct ChaosTests {
                 SELECT run_no, string_agg(kind, ' ') AS ends FROM events
                 WHERE kind IN ('run.succeeded', 'run.failed', 'run.cancelled') GROUP BY run_no HAVING count(*) <> 1
                 """))
-        expect("open entries of the ledger", try rows("SELECT * FROM resources WHERE state NOT IN ('released', 'lost')"))
+        expect(
+            "open entries of the ledger",
+            try rows("SELECT * FROM resources WHERE state NOT IN ('released', 'lost')"))
         expect("steps that are not done", try rows("SELECT run_no, key, state FROM steps WHERE state <> 'done'"))
         let books = stage.provider.books
         let left = books.boxes.filter(\.isAlive)

@@ -34,11 +34,13 @@ struct FightTests {
         return defects
     }
 
-    @Test("of six processes that start at once one executes the run, and the others are told that it is held")
-    func oneWins() async throws {
-        let rounds = TestSize.isLong ? 100 : 6
+    @Test(
+        "of six processes that start at once one executes the run, and the others are told that it is held",
+        arguments: StoreKind.tested)
+    func oneWins(kind: StoreKind) async throws {
+        let rounds = TestSize.isLong ? 100 : kind == .sqlite ? 6 : 2
         for round in 0..<rounds {
-            try await KillStory.use { story in
+            try await KillStory.use(kind) { story in
                 let children = try (0..<Self.fighters).map { _ in try story.start("fight", count: Self.parts) }
                 try await until { children.filter { $0.printed.contains("held") }.count == Self.fighters - 1 }
                 #expect(story.marks().count == 1)
@@ -55,16 +57,18 @@ struct FightTests {
                 await engine.shutdown()
             }
         }
-        print("\(rounds) fights of \(Self.fighters) processes")
+        print("\(rounds) fights of \(Self.fighters) processes on \(kind)")
     }
 
-    @Test("a holder that is killed is followed by one other, and no body runs twice at once")
-    func killedHolders() async throws {
-        let rounds = TestSize.isLong ? 200 : 6
+    @Test(
+        "a holder that is killed is followed by one other, and no body runs twice at once", arguments: StoreKind.tested)
+    func killedHolders(kind: StoreKind) async throws {
+        // On PostgreSQL each kill costs a lease.
+        let rounds = kind == .sqlite ? (TestSize.isLong ? 200 : 6) : (TestSize.isLong ? 30 : 1)
         var random = SeededGenerator(seed: TestSize.seed("fights"))
         var total = 0
         for _ in 0..<rounds {
-            try await KillStory.use { story in
+            try await KillStory.use(kind) { story in
                 try story.go()
                 let children = try (0..<Self.fighters).map { _ in try story.start("fight", count: Self.parts) }
                 var dead: Set<pid_t> = []
@@ -93,7 +97,7 @@ struct FightTests {
                 total += dead.count
             }
         }
-        print("killed \(total) holders in \(rounds) fights")
+        print("killed \(total) holders in \(rounds) fights on \(kind)")
         #expect(total >= rounds)
     }
 }

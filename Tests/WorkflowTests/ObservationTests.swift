@@ -17,7 +17,7 @@ private func tracing<T>(_ tracer: InMemoryTracer, _ body: () async throws -> T) 
     try await withTracer(tracer, body)
 }
 
-@Suite("Metrics and traces")
+@Suite("Metrics and traces", .everyStore)
 struct ObservationTests {
     /// Fails once, counts a loop, and calls a failing step.
     private static func script(_ world: World) -> Script<Int> {
@@ -103,7 +103,7 @@ struct ObservationTests {
         }
         try await observing(metrics) {
             try await tracing(tracer) {
-                try await TemporaryStore.use { store in
+                try await TestStore.use { store in
                     let first = try await Engine(store: store.configuration, configuration: testConfiguration())
                     let handle = try await first.start(script, input: "")
                     try await until { try await first.steps(of: handle.id).last?.name == "wait" }

@@ -91,7 +91,9 @@ struct PostgresQueueBenchmark {
         await engine.shutdown()
         try await server.drop(database)
         let name = "on PostgreSQL: \(options.waitingRuns) waiting runs"
-        func figure(_ what: String, _ unit: String, _ better: Figure.Better, _ value: Double, _ peer: String, _ other: Double)
+        func figure(
+            _ what: String, _ unit: String, _ better: Figure.Better, _ value: Double, _ peer: String, _ other: Double
+        )
             -> Figure
         {
             Figure(
@@ -100,8 +102,10 @@ struct PostgresQueueBenchmark {
         return [
             figure("enqueued by 64 callers", "runs/s", .more, enqueueing, "the first \(few)", firstEnqueue),
             figure(
-                "executed by one worker, 64 at once", "runs/s", .more, claims, "with at most \(few) waiting", firstClaims),
-            figure("memory of the process that enqueued them, grown by", "MB", .less, grown, "its memory before", memory),
+                "executed by one worker, 64 at once", "runs/s", .more, claims, "with at most \(few) waiting",
+                firstClaims),
+            figure(
+                "memory of the process that enqueued them, grown by", "MB", .less, grown, "its memory before", memory),
             figure(
                 "the table of runs", "MB", .less, Double(size) ?? 0, "the memory of the process", memory + grown),
         ]

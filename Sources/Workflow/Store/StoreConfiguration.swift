@@ -24,6 +24,8 @@ public struct StoreConfiguration: Sendable {
     public var reconnectTimeout: Duration = .seconds(60)
     /// Changes the statements about runs before they are compiled, for tests that take a guard away.
     var rewrite: @Sendable (RunStatement, String) -> String = { $1 }
+    /// The same for what claims and lets go of runs on PostgreSQL, by the name of the statement.
+    var rewriteClaims: @Sendable (String, String) -> String = { $1 }
     /// When SQLite makes a commit durable. Anything but `full` loses commits; tests show that they would notice.
     package var synchronous = Synchronous.full
 

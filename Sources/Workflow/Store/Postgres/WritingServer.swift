@@ -38,12 +38,13 @@ final class WritingServer: CommitBackend {
         self.metrics = metrics
         self.writer = writer
         let rewrite = configuration.rewrite
+        let rewriteClaims = configuration.rewriteClaims
         link = try PostgresLink(configuration, address, for: .writing) { connection in
             try PostgresMigration.migrate(connection)
             try connection.prepare(
                 RunStatement.allCases.map { ($0.name, rewrite($0, $0.postgres)) }
-                    + StoreStatement.allCases.map { ($0.rawValue, $0.sql) }
-                    + QueueStatement.allCases.map { ($0.name, $0.sql) })
+                    + StoreStatement.allCases.map { ($0.rawValue, rewriteClaims($0.rawValue, $0.sql)) }
+                    + QueueStatement.allCases.map { ($0.name, rewriteClaims($0.name, $0.sql)) })
         }
         do {
             try link.connected().script("DELETE FROM writers WHERE seen_at < now() - interval '7 days'")
