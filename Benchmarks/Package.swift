@@ -23,6 +23,14 @@ let package = Package(
             name: "bare-route", dependencies: [.product(name: "Hummingbird", package: "hummingbird")],
             swiftSettings: settings),
         .executableTarget(
+            name: "simulated-day",
+            dependencies: [
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "Workflow", package: "snapwf"),
+                .product(name: "WorkflowTesting", package: "snapwf"),
+            ],
+            swiftSettings: settings),
+        .executableTarget(
             name: "workflow-bench",
             dependencies: [
                 "CSQLite",
