@@ -12,9 +12,6 @@ struct RemoteProvider: Sendable {
     }
 
     let path: String
-    /// How long an answer is waited for.
-    private static let patience = timeval(tv_sec: 0, tv_usec: 700_000)
-
     /// - Returns: the text of the answer; `nil` if what the request is about is gone.
     func ask(_ verb: String, key: String, _ argument: String = "-") async throws -> String? {
         let sent = Int64(Date().timeIntervalSince1970 * 1000)
@@ -38,7 +35,8 @@ struct RemoteProvider: Sendable {
         let descriptor = socket(AF_UNIX, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
         guard descriptor >= 0 else { throw Trouble(description: "no socket", isInDoubt: false) }
         defer { close(descriptor) }
-        var patience = Self.patience
+        // Longer than the provider takes requests for good.
+        var patience = timeval(tv_sec: 0, tv_usec: 700_000)
         for option in [SO_RCVTIMEO, SO_SNDTIMEO] {
             setsockopt(descriptor, SOL_SOCKET, option, &patience, socklen_t(MemoryLayout<timeval>.size))
         }

@@ -136,7 +136,7 @@ actor ChaosWorker {
             child.send(SIGKILL)
             try await replace()
         case .stopped:
-            try await child.stop()
+            child.send(SIGSTOP)
             try await Task.sleep(for: duration)
             child.send(SIGCONT)
         case .heldUp:
@@ -170,6 +170,7 @@ actor ChaosWorker {
 
     /// - Returns: how its last process ended.
     func finish() async throws -> (signal: Int32?, status: Int32) {
+        _ = try await child.line("serving")
         child.send(SIGTERM)
         let end = try await child.end()
         said.append("\(child.pid): \(child.printed)")

@@ -112,10 +112,10 @@ struct ChaosTests {
         return switch random.number(0...99) {
         case 0..<30: (.killed, .zero)
         // Most of them for longer than their lease.
-        case 30..<55: (.stopped, term * Double(random.number(5...22)) / 10)
-        case 55..<75: (.heldUp, term * Double(random.number(5...25)) / 10)
+        case 30..<55: (.stopped, term * (Double(random.number(5...22)) / 10))
+        case 55..<75: (.heldUp, term * (Double(random.number(5...25)) / 10))
         case 75..<82: (.cut, .zero)
-        case 82..<93: (.refused, term * Double(random.number(1...20)) / 10)
+        case 82..<93: (.refused, term * (Double(random.number(1...20)) / 10))
         default: (.drained, .zero)
         }
     }

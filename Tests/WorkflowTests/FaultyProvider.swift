@@ -9,8 +9,8 @@ import WorkflowTesting
 /// a number like those of HTTP with a text. A request that is older than ``patience`` is refused, as signed requests are: so
 /// what a process sends that was stopped for the length of its lease does nothing.
 final class FaultyProvider: Sendable {
-    /// How old a request may be. Shorter than what callers wait for an answer, and than the shortest lease.
-    static let patience = Duration.milliseconds(500)
+    /// How old a request may be, in milliseconds. Shorter than what callers wait for an answer, and than the shortest lease.
+    static let patience: Int64 = 500
 
     struct Box: Sendable {
         let id: String
@@ -98,7 +98,7 @@ final class FaultyProvider: Sendable {
     private static func answer(to words: [String], sent: Int64, _ state: inout State) -> (String?, Int) {
         state.books.requests += 1
         let age = Int64(Date().timeIntervalSince1970 * 1000) - sent
-        guard age < patience.components.attoseconds / 1_000_000_000_000_000 + patience.components.seconds * 1000 else {
+        guard age < patience else {
             state.books.faults["refused as too old", default: 0] += 1
             return ("408 too old", 0)
         }
@@ -132,7 +132,7 @@ final class FaultyProvider: Sendable {
     }
 
     private static func perform(_ verb: String, key: String, _ argument: String, _ state: inout State) -> String {
-        func index(_ id: String) -> Int? { state.books.boxes.firstIndex { $0.id == id && $0.isAlive } }
+        func place(of id: String) -> Int? { state.books.boxes.firstIndex { $0.id == id && $0.isAlive } }
         switch verb {
         case "create":
             let id = "box-\(state.books.boxes.count + 1)"
@@ -141,15 +141,15 @@ final class FaultyProvider: Sendable {
         case "find":
             return "200 " + state.books.boxes.filter { $0.isAlive && $0.key == key }.map(\.id).joined(separator: ",")
         case "alive":
-            return index(argument) == nil ? "404 gone" : "200 alive"
+            return place(of: argument) == nil ? "404 gone" : "200 alive"
         case "release":
-            if let index = index(argument) {
+            if let index = place(of: argument) {
                 state.books.boxes[index].isAlive = false
                 state.books.releases += 1
             }
             return "200 gone"
         case "pull":
-            guard let index = index(argument) else { return "404 gone" }
+            guard let index = place(of: argument) else { return "404 gone" }
             if !state.isCalm, state.random.number(0...99) == 0 {
                 state.books.boxes[index].isAlive = false
                 state.books.lost += 1
