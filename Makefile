@@ -76,7 +76,8 @@ bench:
 	@scripts/bench-cli --json out/bench/cli.json
 	@scripts/bench-serve --json out/bench/serve.json
 	@scripts/bench-boot --json out/bench/boot.json
-	@.build-bench/release/workflow-bench --dbos .build-bench-python/bin/python --json out/bench/workflow.json
+	@.build-bench/release/workflow-bench --dbos .build-bench-python/bin/python --postgres own --json out/bench/workflow.json
+	@scripts/simulate-day --json out/bench/day.json
 
 clean:
 	rm -rf .build .build-release .build-bench .build-bench-python .build-peer-python out
