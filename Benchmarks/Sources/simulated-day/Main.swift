@@ -79,7 +79,7 @@ struct Main {
         var logger = Logger(label: "simulated-day")
         logger.logLevel = .error
         // The middle of every wait before a retry, so that a seed is a day.
-        let configuration = EngineConfiguration(logger: logger, clock: clock, random: { .max / 2 })
+        let configuration = EngineConfiguration(logger: logger, clock: clock, random: { UInt64.max / 2 })
         let engine = try await Engine(store: .sqlite(path: directory + "/store.sqlite"), configuration: configuration)
         let workflow = SimulatedSnapshot(provider: provider)
         try engine.register(workflow)

@@ -2,7 +2,7 @@ import Foundation
 import Glibc
 
 /// A PostgreSQL server to measure: one that is given, or one of the distribution's that lives as long as the program.
-final class PostgresServer: Sendable {
+final class PostgresServer {
     /// What is not given on the command line.
     static let own = "own"
 
@@ -11,7 +11,6 @@ final class PostgresServer: Sendable {
     private let shell: Process?
     /// The shell's input: it ends the server when that ends, however this process does.
     private let lifeline: Pipe?
-    private let directory: String?
 
     /// - Parameters:
     ///   - address: a URL, or ``own``.
@@ -21,7 +20,9 @@ final class PostgresServer: Sendable {
             guard let base = URLComponents(string: address) else {
                 throw Usage(message: "--postgres takes 'own' or a URL such as postgresql://user@host/database")
             }
-            (self.base, shell, lifeline, directory) = (base, nil, nil, nil)
+            self.base = base
+            self.shell = nil
+            self.lifeline = nil
             return
         }
         let bin = try Self.binaries()
@@ -56,7 +57,9 @@ final class PostgresServer: Sendable {
         base.host = ""
         base.path = "/postgres"
         base.queryItems = [URLQueryItem(name: "host", value: directory), URLQueryItem(name: "user", value: "postgres")]
-        (self.base, self.shell, self.lifeline, self.directory) = (base, shell, lifeline, directory)
+        self.base = base
+        self.shell = shell
+        self.lifeline = lifeline
         for _ in 0..<300 {
             if (try? await tool(["\(bin)/pg_isready", "-q", "-h", directory])) != nil { return }
             try await Task.sleep(for: .milliseconds(100))
