@@ -139,10 +139,14 @@ let package = Package(
             resources: [.embedInCode("v0001_snapshots.sql"), .embedInCode("v0002_names_and_origins.sql")],
             swiftSettings: settings),
         .target(
+            name: "SharedCatalogMigrations", path: "migrations/catalog-postgres",
+            resources: [.embedInCode("v0001_shared_catalog.sql")],
+            swiftSettings: settings),
+        .target(
             name: "SnapshotSteps",
             dependencies: [
-                "Artifacts", "CatalogMigrations", "Files", "HelperInterface", "OCI", "Sandbox", "Threads", "Workflow",
-                grdb, logging,
+                "Artifacts", "CatalogMigrations", "Files", "HelperInterface", "OCI", "Sandbox",
+                "SharedCatalogMigrations", "Threads", "Workflow", grdb, logging,
             ],
             swiftSettings: settings),
 
