@@ -82,6 +82,9 @@ struct Setting: Sendable {
         flagged("grace", .span, ["gc"], "How long an interrupted run keeps its sandbox."),
         flagged("keep-runs", .span, ["gc"], "How long the records of finished runs are kept."),
         flagged("store", .store, storing, "Where runs are recorded: postgresql://… or a path."),
+        plain(
+            "push", .text, "SNAPWF_PUSH",
+            "Where snapshots are pushed to for the other machines of a shared store: registry.example/team/snapshots."),
         plain("org", .text, "DEPOT_ORG_ID", "The organization that a token acts for."),
         plain("home", .path, "SNAPWF_HOME", "Where runs, snapshots and sandboxes are kept."),
         plain("depot-api-url", .text, "DEPOT_API_URL", "The API of --sandbox depot."),

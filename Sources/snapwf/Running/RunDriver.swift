@@ -119,7 +119,7 @@ struct RunDriver {
     }
 
     private func unfinishedRun(_ label: String) async throws -> RunRecord? {
-        // What another machine makes of the same image goes into its catalog.
+        // What another machine makes is a run of its own: where the result can travel, this one waits for it and fetches it.
         try await session.engine.unfinishedRun(
             labels: [Self.requestLabel: label], owner: session.environment.owner)
     }

@@ -48,6 +48,7 @@ struct Session {
             state: state, owner: owner, catalog: catalog, provider: provider,
             helperPath: Places.helper(variables, executable: executable), variables: variables, logger: logger)
         environment.probe = pass
+        if runs.configuration.isShared { environment.shared = try SharedCatalog(store: runs.configuration, owner: owner) }
         let remote = RemoteProviders(variables: variables, points: points)
         environment.providers = { place in
             switch place {
@@ -114,6 +115,7 @@ struct Session {
     /// Closes what is open. Nothing may be under way.
     func close() async {
         await engine.shutdown()
+        await environment.shared?.close()
         await remote.shutdown()
     }
 
