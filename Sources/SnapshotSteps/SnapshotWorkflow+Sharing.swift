@@ -8,7 +8,8 @@ extension SnapshotWorkflow {
     func fetched(
         _ request: SnapshotRequest, _ resolution: Resolution, in run: RunContext, _ environment: SnapshotEnvironment
     ) async throws -> RegisteredSnapshot? {
-        guard let shared = environment.shared, !request.ignoresCatalog, [nil, .catalog].contains(request.register) else {
+        guard let shared = environment.shared, !request.ignoresCatalog, [nil, .catalog].contains(request.register)
+        else {
             return nil
         }
         let travels = request.pushReference(forKey: resolution.key) != nil
@@ -30,7 +31,8 @@ extension SnapshotWorkflow {
         }
         if let snapshot = fetched.snapshot { return snapshot }
         try await run.emit(
-            SandboxLabel.noteEvent, "it is made here, as it could not be fetched: \(fetched.problem ?? "nobody has it")")
+            SandboxLabel.noteEvent, "it is made here, as it could not be fetched: \(fetched.problem ?? "nobody has it")"
+        )
         return nil
     }
 

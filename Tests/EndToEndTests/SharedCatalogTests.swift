@@ -59,7 +59,8 @@ extension EndToEnd {
             #expect(try await world.conversions() == 1)
 
             let listed = try await third.snapwf("snapshots", "ls", "--json")
-            let facts = try #require((try listed.json()["snapshots"] as? [[String: Any]])?.first, "\(listed.everything)")
+            let facts = try #require(
+                (try listed.json()["snapshots"] as? [[String: Any]])?.first, "\(listed.everything)")
             #expect(facts["id"] as? String == original.id && facts["path"] == nil)
             #expect((facts["machines"] as? [String])?.isEmpty == false && (facts["artifacts"] as? [Any])?.count == 1)
             let inspected = try await third.snapwf("snapshots", "inspect", original.id)
@@ -126,7 +127,9 @@ extension EndToEnd {
             defer { world.registry.stop() }
             let first = try world.installation()
             #expect(try await first.snapwf("run", "-q", world.image).status == 0)
-            for point in ["fetch:download.after", "register:rename.after", "register:row.after", "fetch:registered.after"] {
+            for point in [
+                "fetch:download.after", "register:rename.after", "register:row.after", "fetch:registered.after",
+            ] {
                 let second = try world.installation()
                 let killed = try await second.snapwf("run", world.image, environment: ["SNAPWF_TEST_CRASH_AT": point])
                 #expect(killed.status == 128 + 9, "\(point): \(killed.everything)")

@@ -1,7 +1,7 @@
 package import Artifacts
 import Files
 import Glibc
-package import HelperInterface
+import HelperInterface
 package import Logging
 package import OCI
 
@@ -49,7 +49,7 @@ extension Catalog {
             if origin.run != nil { try await vouch(for: known, origin) }
             return known
         }
-        let id = "snap-" + image.key.prefix(16)
+        let id: String = "snap-" + image.key.prefix(16)
         let isWhole = try await onOwnThread { [layout, database] in
             guard try database.snapshot(key: image.key) == nil else { return false }
             return try layout.document(inWhole: id)?.sha256 == image.sha256
@@ -82,12 +82,15 @@ extension Catalog {
                 guard image.key == record.key, image.sha256 == record.sha256, image.size == record.size else {
                     throw SnapshotError(
                         .snapshotDamaged,
-                        "\(place.reference) is not what \(record.host) recorded of \(record.id): key, SHA-256 or size differ")
+                        "\(place.reference) is not what \(record.host) recorded of \(record.id): key, SHA-256 or size differ"
+                    )
                 }
                 let snapshot = try await bring(
-                    artifact, origin: .run(record.runID), logger: logger, progress: progress, connect: { try connect($0) })
+                    artifact, origin: .run(record.runID), logger: logger, progress: progress,
+                    connect: { try connect($0) })
                 try await note(
-                    SnapshotArtifact(reference: place.reference, way: .pulled, notedAt: millisecondsNow()), of: snapshot)
+                    SnapshotArtifact(reference: place.reference, way: .pulled, notedAt: millisecondsNow()), of: snapshot
+                )
                 return snapshot
             } catch is CancellationError {
                 throw CancellationError()

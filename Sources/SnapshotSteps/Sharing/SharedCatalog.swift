@@ -53,7 +53,9 @@ package final class SharedCatalog: Sendable {
     /// - Parameter prefix: as a person writes it: also an id, and in capitals.
     package func snapshots(prefix text: String) async throws -> [SharedSnapshot] {
         var digits = text.lowercased()
-        for start in ["snap-", "sha256:"] where digits.hasPrefix(start) { digits = String(digits.dropFirst(start.count)) }
+        for start in ["snap-", "sha256:"] where digits.hasPrefix(start) {
+            digits = String(digits.dropFirst(start.count))
+        }
         guard (1...64).contains(digits.utf8.count), digits.utf8.allSatisfy(CatalogLayout.isHexDigit) else { return [] }
         return try await select(
             "WHERE (key >= $1 AND key < $2) OR (sha256 >= $1 AND sha256 < $2)", [digits, digits + "g"], limit: 5)

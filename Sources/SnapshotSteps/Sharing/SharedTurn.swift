@@ -1,5 +1,6 @@
-import Logging
+package import Logging
 import Synchronization
+import Workflow
 
 /// Work that one installation does at a time, as far as it can be told: a row that is renewed thrice in its term, by the
 /// clock of the database.
@@ -12,13 +13,18 @@ package final class SharedTurn: Sendable {
     private let catalog: SharedCatalog
     private let name: String
     private let holder: String
+    private let logger: Logger
     private let until: Mutex<ContinuousClock.Instant>
     private let renewal = Mutex<Task<Void, Never>?>(nil)
 
-    fileprivate init(_ catalog: SharedCatalog, name: String, holder: String, asked: ContinuousClock.Instant) {
+    fileprivate init(
+        _ catalog: SharedCatalog, name: String, holder: String, asked: ContinuousClock.Instant,
+        logger: Logger
+    ) {
         self.catalog = catalog
         self.name = name
         self.holder = holder
+        self.logger = logger
         until = Mutex(asked + Self.term)
     }
 
@@ -28,8 +34,8 @@ package final class SharedTurn: Sendable {
     /// last longer than it does.
     package var isHeld: Bool { until.withLock { ContinuousClock.now < $0 } }
 
-    fileprivate func keep(_ logger: Logger) {
-        let task = Task { [weak self, catalog, name, holder] in
+    fileprivate func keep() {
+        let task = Task { [weak self, catalog, name, holder, logger] in
             while !Task.isCancelled {
                 do {
                     try await Task.sleep(for: Self.term / 3 * Double.random(in: 0.8...1.0))
@@ -54,7 +60,11 @@ package final class SharedTurn: Sendable {
         }
         task?.cancel()
         await task?.value
-        try? await catalog.endTurn(name, holder: holder)
+        do {
+            try await catalog.endTurn(name, holder: holder)
+        } catch {
+            logger.debug("the turn \(name) was not let go and ends by itself: \(error)")
+        }
     }
 }
 
@@ -87,8 +97,8 @@ extension SharedCatalog {
         // Ended between the two statements: the next look tells.
         guard let row = answers[1].first else { return .held(by: "somebody who has just ended") }
         guard row.text("holder") == holder else { return .held(by: row.text("about") ?? "somebody") }
-        let turn = SharedTurn(self, name: name, holder: holder, asked: asked)
-        turn.keep(logger)
+        let turn = SharedTurn(self, name: name, holder: holder, asked: asked, logger: logger)
+        turn.keep()
         return .mine(turn)
     }
 

@@ -48,7 +48,9 @@ struct Session {
             state: state, owner: owner, catalog: catalog, provider: provider,
             helperPath: Places.helper(variables, executable: executable), variables: variables, logger: logger)
         environment.probe = pass
-        if runs.configuration.isShared { environment.shared = try SharedCatalog(store: runs.configuration, owner: owner) }
+        if runs.configuration.isShared {
+            environment.shared = try SharedCatalog(store: runs.configuration, owner: owner)
+        }
         let remote = RemoteProviders(variables: variables, points: points)
         environment.providers = { place in
             switch place {

@@ -25,7 +25,8 @@ package final class SharedDatabase: Sendable {
         /// - Throws: `storeCorrupt` for NULL.
         package func needText(_ column: String) throws -> String {
             guard let text = values[column] else {
-                throw WorkflowError(.storeCorrupt, "the store holds nothing as \(column), where there has to be a value")
+                throw WorkflowError(
+                    .storeCorrupt, "the store holds nothing as \(column), where there has to be a value")
             }
             return text
         }
