@@ -63,6 +63,22 @@ enum SharedRecords {
         return (catalog, snapshot)
     }
 
+    /// Tells the others where a snapshot of this installation stands now. What was pulled by hand is nobody's word here.
+    static func tell(of snapshot: Snapshot, place: String) async throws {
+        guard snapshot.runID != nil else { return }
+        _ = try await with(isReading: false, owner: try RecordedSnapshots.state().owner()) {
+            try await $0.record(snapshot, place: place, isHere: true)
+        }
+    }
+
+    /// Tells the others that files are not here any more.
+    static func forget(keys: [String]) async throws {
+        guard !keys.isEmpty else { return }
+        _ = try await with(isReading: false, owner: try RecordedSnapshots.state().owner()) {
+            try await $0.forgetCopies(ofKeys: keys)
+        }
+    }
+
     /// With the credentials that docker has, and the settings of registries.
     @MainActor
     static func fetch(
