@@ -214,6 +214,28 @@ extension EndToEnd {
             #expect(try alive(peer) == 0)
         }
 
+        @Test("what gc was about to end is used by no run that comes before the kill: a late kill harms nobody")
+        func lateKill() async throws {
+            let world = try await World()
+            defer { world.registry.stop() }
+            let (first, second) = try (world.installation(), world.installation())
+            let killed = try await first.snapwf(
+                "run", "--force", world.image, environment: ["SNAPWF_TEST_CRASH_AT": "pull:start.after"])
+            try #require(killed.status == 128 + 9, "\(killed.everything)")
+            try await world.endLeases()
+            let late = try await first.snapwf(
+                "gc", "--grace", "0s", environment: ["SNAPWF_TEST_CRASH_AT": "gc:releasing.after"])
+            #expect(late.status == 128 + 9, "\(late.everything)")
+            #expect(first.names(in: "sandboxes").count == 1, "not killed yet")
+            try await world.endLeases()
+            let run = try #require(try await first.runIDs().first)
+            let resumed = try await first.snapwf("resume", run)
+            #expect(resumed.status == 0, "\(resumed.everything)")
+            let used = try await first.sandboxes()
+            #expect(used.count == 2, "the one that was to end was used again: \(used)")
+            for installation in [first, second] { try await installation.expectNothingLeft("after a late kill") }
+        }
+
         private func alive(_ peer: Peer) throws -> Int { try peer.control().sandboxes.count { !$0.isTerminal } }
     }
 }

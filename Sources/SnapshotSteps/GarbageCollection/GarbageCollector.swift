@@ -215,6 +215,7 @@ package struct GarbageCollector: Sendable {
                 let entries = (claimed?.resources ?? []).filter { $0.state.isOpen && $0.isOf(sandbox) }
                 for entry in entries { try await claimed?.markReleasing(entry) }
                 if entries.isEmpty { try await claimed?.confirm("sandbox \(id)") }
+                environment.probe("gc:releasing.after")
                 try await provider.kill(id)
                 for entry in entries { try await claimed?.markReleased(entry) }
             }
