@@ -81,10 +81,6 @@ package final class SharedDatabase: Sendable {
         try await worker.perform { [box] in try box.perform(statements) }
     }
 
-    package func perform(_ sql: String, _ values: [String?] = []) async throws -> [Row] {
-        try await perform([Statement(sql, values)]).first ?? []
-    }
-
     /// Closes the connection after what was asked before. Safe to call twice.
     package func close() async {
         let accepted = worker.submit { [box, closed] in
