@@ -150,7 +150,7 @@ let package = Package(
             name: "snapwf",
             dependencies: [
                 "Artifacts", "Connect", "Files", "GuestProtocol", "HelperInterface", "OCI", "Sandbox", "SandboxServer",
-                "SnapshotSteps", "Threads", "Workflow", argumentParser, crypto, logging, signals, toml,
+                "SnapshotSteps", "Threads", "Workflow", argumentParser, crypto, logging, metrics, signals, toml,
             ],
             swiftSettings: settings),
         .executableTarget(
