@@ -78,7 +78,8 @@ package struct SnapshotError: Error, Sendable, Codable, CustomStringConvertible,
         case .credentials, .apiCredentials: .credentials
         case .unavailable, .incompatible, .missingTool, .notPermitted, .notSupported, .sandboxFailed: .unavailable
         case .usage: .usage
-        case .stateDirectory, .catalogNewerThanProgram, .catalog, .snapshotDamaged, .snapshotInUse, .runUnfinished, .runQueued,
+        case .stateDirectory, .catalogNewerThanProgram, .catalog, .snapshotDamaged, .snapshotInUse, .runUnfinished,
+            .runQueued,
             .helper, .helperDied, .diskFull, .failed:
             .failed
         }

@@ -97,7 +97,8 @@ struct SubmitCommand: AsyncParsableCommand, RequestOptions {
         let reporter = RunReporter(options: options, progress: progress)
         try await reporter.reportingErrors {
             let variables = ProcessInfo.processInfo.environment
-            let items = try await self.items(isShared: try stored.place(in: RecordedSnapshots.state()).configuration.isShared)
+            let items = try await self.items(
+                isShared: try stored.place(in: RecordedSnapshots.state()).configuration.isShared)
             let session = try await Session.open(options, stored)
             let submission = Submission(
                 session: session, queue: try queue ?? QueueName(of: places.place(variables), variables),
@@ -121,8 +122,12 @@ struct SubmitCommand: AsyncParsableCommand, RequestOptions {
             let id = try await submission.submit(batch: items)
             let images = items.count == 1 ? "1 image" : "\(items.count) images"
             guard wait else {
-                return try tell([.init(id: id.description, queue: BatchWorkflow.queue, image: "batch of \(images)",
-                    status: RunStatus.pending.rawValue, existing: false)], submission.queue)
+                return try tell(
+                    [
+                        .init(
+                            id: id.description, queue: BatchWorkflow.queue, image: "batch of \(images)",
+                            status: RunStatus.pending.rawValue, existing: false)
+                    ], submission.queue)
             }
             reporter.note("batch \(id): \(images) for queue \(submission.queue)", always: false)
             return try await BatchWatch(session: session, reporter: reporter, options: options).follow(id)
@@ -155,7 +160,9 @@ struct SubmitCommand: AsyncParsableCommand, RequestOptions {
     private func tell(_ runs: [SubmittedDocument.Run], _ queue: QueueName) throws {
         if options.json { return try deliver(JSONText.document(SubmittedDocument(runs: runs))) }
         for run in runs {
-            if options.quiet { try deliver(run.id + "\n") } else {
+            if options.quiet {
+                try deliver(run.id + "\n")
+            } else {
                 let words = run.existing ? "asked for before, \(run.status)" : "queued in \(run.queue ?? "-")"
                 try deliver("\(run.id)  \(run.image.printable)  \(words)\n")
             }
@@ -193,7 +200,8 @@ struct SubmitCommand: AsyncParsableCommand, RequestOptions {
         }
         let labels = try LabelArgument.dictionary(runLabels)
         if let own = Submission.ownLabels.first(where: { labels[$0] != nil }) {
-            throw SnapshotError(.usage, "--run-label \(own): runs have a label of that name by themselves; choose another")
+            throw SnapshotError(
+                .usage, "--run-label \(own): runs have a label of that name by themselves; choose another")
         }
         return Submission.Item(
             request: request, label: label, labels: (request.labels ?? [:]).merging(labels) { $1 },

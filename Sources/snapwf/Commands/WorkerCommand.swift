@@ -48,7 +48,9 @@ struct WorkerCommand: AsyncParsableCommand {
     @Option(help: "When it is told to stop: how long runs at work may go on.")
     var drainWithin = Span(seconds: 30)
 
-    @Option(help: "Where to answer questions about health and metrics: HOST:PORT, or unix:PATH. Whoever reaches it may ask.")
+    @Option(
+        help: "Where to answer questions about health and metrics: HOST:PORT, or unix:PATH. Whoever reaches it may ask."
+    )
     var listen: String?
 
     @Flag(help: "End when there is nothing to do.")

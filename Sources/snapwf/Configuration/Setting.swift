@@ -46,7 +46,8 @@ struct Setting: Sendable {
     private static let asking = ["run", "submit"]
     /// That open the store of runs.
     private static let storing = [
-        "run", "submit", "worker", "resume", "gc", "ls", "list", "show", "logs", "cancel", "rm", "decide", "boot", "serve", "doctor",
+        "run", "submit", "worker", "resume", "gc", "ls", "list", "show", "logs", "cancel", "rm", "decide", "boot",
+        "serve", "doctor",
         "store status", "store copy", "store reopen",
     ]
     private static let registries = [

@@ -27,7 +27,8 @@ struct ErrorCode: Sendable, Hashable {
     /// By exit status, then by name.
     static let all: [ErrorCode] = [
         .failed, .alreadyFinished, .cancelled, .catalog, .catalogNewer, .deadlinePassed, .diskFull, .helper,
-        .helperDied, .locksNotKept, .output, .runHeld, .runQueued, .runUnfinished, .sandboxLost, .snapshotDamaged, .snapshotInUse,
+        .helperDied, .locksNotKept, .output, .runHeld, .runQueued, .runUnfinished, .sandboxLost, .snapshotDamaged,
+        .snapshotInUse,
         .stateDirectory, .storeCorrupt, .storeFailed, .storeMoved, .storeNeedsMigration, .storeNewer, .storeNotEmpty,
         .storeNotWritable, .takenOver, .versionMismatch, .inDoubt, .imageNotFound, .runNotFound, .snapshotNotFound,
         .apiCredentials, .credentials,

@@ -48,7 +48,8 @@ final class HistogramSeries: MetricSeries, RecorderHandler, TimerHandler {
 
     /// Seconds: from half a millisecond, which a commit takes, to hours, which a run may.
     static let seconds: [Double] = [
-        0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 150, 300, 600, 1800, 7200,
+        0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 150, 300, 600, 1800,
+        7200,
     ]
     /// Numbers of things.
     static let numbers: [Double] = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 10_000, 100_000]

@@ -85,7 +85,9 @@ final class MetricsRegistry: MetricsFactory {
 
     private func counter(_ label: String, _ dimensions: [(String, String)]) -> CounterSeries {
         let name = Exposition.name(label)
-        return series(name.hasSuffix("_total") ? name : name + "_total", label, .counter, dimensions) { CounterSeries() }
+        return series(name.hasSuffix("_total") ? name : name + "_total", label, .counter, dimensions) {
+            CounterSeries()
+        }
     }
 
     private func gauge(_ label: String, _ dimensions: [(String, String)]) -> GaugeSeries {

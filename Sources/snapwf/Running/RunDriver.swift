@@ -94,7 +94,8 @@ struct RunDriver {
             let holder = run.owner.map { " (process \($0.pid) on \($0.host))" } ?? ""
             reporter.note("run \(run.id) is at work on this image already\(holder): waiting for it")
         } else if run.status == .pending, let queue = run.queueing?.queue {
-            reporter.note("run \(run.id) waits in queue \(queue); its workers: snapwf worker --queue \(queue)", always: false)
+            reporter.note(
+                "run \(run.id) waits in queue \(queue); its workers: snapwf worker --queue \(queue)", always: false)
         }
         onRecorded(run.id)
         reporter.begin(run: run.id.description, image: run.labels["image"] ?? "", platform: nil)

@@ -27,7 +27,8 @@ struct BatchEntry: Decodable, Equatable {
     var force: Bool?
 
     enum CodingKeys: String, CodingKey, CaseIterable {
-        case image, size, verity, platform, output, name, label, push, register, vcpus, memory, disk, ttl, timeout, force
+        case image, size, verity, platform, output, name, label, push, register, vcpus, memory, disk, ttl, timeout,
+            force
         case verifyBoot = "verify-boot"
         case builderImage = "builder-image"
     }
@@ -36,7 +37,8 @@ struct BatchEntry: Decodable, Equatable {
     init(parsing line: String) throws(Malformed) {
         guard line.hasPrefix("{") else {
             if line.contains(where: \.isWhitespace) {
-                throw Malformed(why: "a reference has no spaces; flags of one image are JSON: {\"image\": \"app:1\", …}")
+                throw Malformed(
+                    why: "a reference has no spaces; flags of one image are JSON: {\"image\": \"app:1\", …}")
             }
             image = line
             return
@@ -53,7 +55,8 @@ struct BatchEntry: Decodable, Equatable {
     }
 
     init(from decoder: any Decoder) throws {
-        for key in try decoder.container(keyedBy: AnyKey.self).allKeys where CodingKeys(rawValue: key.stringValue) == nil {
+        for key in try decoder.container(keyedBy: AnyKey.self).allKeys
+        where CodingKeys(rawValue: key.stringValue) == nil {
             let near = nearest(key.stringValue, among: CodingKeys.allCases.map(\.rawValue))
             throw Malformed(
                 why: "\"\(key.stringValue)\" is no flag of an image" + (near.map { "; did you mean \"\($0)\"?" } ?? ""))

@@ -52,7 +52,8 @@ struct BatchFile {
     init(_ bytes: [UInt8], name: String) throws {
         self.name = name
         var lines: [Line] = []
-        for (index, piece) in bytes.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false).enumerated() {
+        for (index, piece) in bytes.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false).enumerated()
+        {
             let number = index + 1
             guard piece.count <= Self.longestLine else { throw Self.refusal(number, name, "it is too long") }
             guard let text = String(validating: piece, as: UTF8.self) else {

@@ -45,7 +45,8 @@ struct BatchWatch {
                 let standing = child.standing
                 guard told.updateValue(standing, forKey: child.id) != standing, standing != "queued" else { continue }
                 let why = child.failure.map { ": \($0.message)" } ?? ""
-                reporter.note("\(child.labels[RunDriver.imageLabel] ?? child.id.description) \(standing)\(why)", always: false)
+                reporter.note(
+                    "\(child.labels[RunDriver.imageLabel] ?? child.id.description) \(standing)\(why)", always: false)
             }
             if record.status.isFinished { return record }
             if record.isLeft { throw try await RunParked(record, in: session.engine) }

@@ -73,7 +73,8 @@ struct Submission {
         let document = try encoder.encode(request)
         guard document.count <= Self.largestBatch else {
             throw SnapshotError(
-                .usage, "the batch takes \(document.count) bytes, and may take \(Self.largestBatch): submit it in parts")
+                .usage, "the batch takes \(document.count) bytes, and may take \(Self.largestBatch): submit it in parts"
+            )
         }
         let images = items.count == 1 ? "1 image" : "\(items.count) images"
         let handle = try await session.engine.enqueue(

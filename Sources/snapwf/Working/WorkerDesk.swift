@@ -129,7 +129,9 @@ final class WorkerDesk: Sendable {
             failed: { [self] place, isThrottled, retryAfter in
                 let provider = QueueName(of: place, variables).description
                 metrics.failed(provider, isThrottled: isThrottled)
-                if isThrottled { pause(provider, for: min(max(retryAfter ?? Self.pause, .seconds(1)), Self.longestPause)) }
+                if isThrottled {
+                    pause(provider, for: min(max(retryAfter ?? Self.pause, .seconds(1)), Self.longestPause))
+                }
             })
     }
 

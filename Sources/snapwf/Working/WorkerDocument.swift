@@ -42,10 +42,12 @@ extension WorkerDocument {
             let result = (snapshot.map { ", \($0)" } ?? "") + (error.map { ": \($0)" } ?? "")
             return "\(what) \(outcome ?? "ended")\(took)\(image)\(result)"
         case .paused:
-            return "snapwf: queue \(queue ?? "?") pauses for \(spanText(seconds ?? 0)): its provider refuses requests (429)"
+            return
+                "snapwf: queue \(queue ?? "?") pauses for \(spanText(seconds ?? 0)): its provider refuses requests (429)"
         case .unready: return "snapwf: the store does not answer: \(error ?? "?")"
         case .draining:
-            return "snapwf: takes no more runs; those at work have \(spanText(seconds ?? 0)). Once more to leave at once."
+            return
+                "snapwf: takes no more runs; those at work have \(spanText(seconds ?? 0)). Once more to leave at once."
         case .stopped: return "snapwf: stopped; \(executed ?? 0) runs executed"
         }
     }

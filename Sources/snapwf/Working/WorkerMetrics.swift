@@ -51,7 +51,8 @@ final class WorkerMetrics: Sendable {
 
     func began(_ queue: String, after wait: Duration) {
         let timer = made.withLock { made in
-            let timer = made.timers[queue] ?? CoreMetrics.Timer(label: "snapwf.queue.wait", dimensions: [("queue", queue)])
+            let timer =
+                made.timers[queue] ?? CoreMetrics.Timer(label: "snapwf.queue.wait", dimensions: [("queue", queue)])
             made.timers[queue] = timer
             return timer
         }

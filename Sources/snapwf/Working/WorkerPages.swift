@@ -14,7 +14,8 @@ struct WorkerPages {
     ///
     /// - Throws: `SnapshotError` when nothing can listen there.
     static func open(
-        at address: ConnectServerConfiguration.Address, _ desk: WorkerDesk, _ registry: MetricsRegistry, _ logger: Logger
+        at address: ConnectServerConfiguration.Address, _ desk: WorkerDesk, _ registry: MetricsRegistry,
+        _ logger: Logger
     ) async throws -> WorkerPages {
         var router = ConnectRouter()
         router.page("/healthz", "ok\n")
