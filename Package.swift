@@ -233,7 +233,7 @@ let package = Package(
             name: "SnapwfTests",
             dependencies: [
                 "HelperInterface", "OCI", "Sandbox", "SnapshotSteps", "TestSupport", "Workflow", "snapwf",
-                argumentParser,
+                argumentParser, metrics,
             ],
             swiftSettings: settings),
         .testTarget(
