@@ -21,12 +21,13 @@ struct BatchFileTests {
 
     @Test("bytes that are no text, lines that are too long, too many images and no image at all are refused by line")
     func limits() throws {
-        for (bytes, why) in [
+        let cases: [([UInt8], String)] = [
             ([0x61, 0x0A, 0xFF, 0xFE], "line 2 of f: it is no UTF-8"),
             (Array(String(repeating: "a", count: BatchFile.longestLine + 1).utf8), "line 1 of f: it is too long"),
             (Array(String(repeating: "a\n", count: BatchRequest.largest + 1).utf8), "line 1001 of f: "),
             (Array("# none\n".utf8), "f names no image"), ([], "f names no image"),
-        ] {
+        ]
+        for (bytes, why) in cases {
             let error = #expect(throws: SnapshotError.self) { try BatchFile(bytes, name: "f") }
             #expect(error?.message.hasPrefix(why) == true && error?.code == .usage, "\(error?.message ?? "")")
         }

@@ -34,7 +34,7 @@ final class WorkerDesk: Sendable {
     /// The store counts as away when it has not answered for so long.
     private static let patience = Duration.seconds(15)
     /// How long a provider that refuses requests is left alone where it does not say, and at most.
-    private static let pause = Duration.seconds(5)
+    private static let usualPause = Duration.seconds(5)
     private static let longestPause = Duration.seconds(600)
 
     init(options: GlobalOptions, variables: [String: String]) {
@@ -130,7 +130,7 @@ final class WorkerDesk: Sendable {
                 let provider = QueueName(of: place, variables).description
                 metrics.failed(provider, isThrottled: isThrottled)
                 if isThrottled {
-                    pause(provider, for: min(max(retryAfter ?? Self.pause, .seconds(1)), Self.longestPause))
+                    pause(provider, for: min(max(retryAfter ?? Self.usualPause, .seconds(1)), Self.longestPause))
                 }
             })
     }
