@@ -64,7 +64,8 @@ struct Snapwf: AsyncParsableCommand {
         do {
             let settings = try Settings(
                 variables: ProcessInfo.processInfo.environment, directory: FileManager.default.currentDirectoryPath)
-            settings.exportVariables()
+            // The verb that says where values come from is to see them where they are.
+            if verb != "config" { settings.exportVariables() }
             return settings.completing(arguments, verbs: command(in: arguments).verbs)
         } catch {
             if ["config", "doctor", "completions", "manual"].contains(verb) { return arguments }
