@@ -15,11 +15,14 @@ enum TestSize {
     /// With `SNAPWF_TEST_LONG=1` the sizes are those of a night.
     static let isLong = ProcessInfo.processInfo.environment["SNAPWF_TEST_LONG"] == "1"
 
-    /// `SNAPWF_TEST_SEED` repeats the seeds of an earlier run.
+    /// `SNAPWF_TEST_SEED` repeats one test of an earlier run, `SNAPWF_TEST_ROUND` all of them.
     static func seed(_ what: String) -> UInt64 {
-        let given = ProcessInfo.processInfo.environment["SNAPWF_TEST_SEED"].flatMap { UInt64($0) }
-        let seed = given ?? .random(in: 0...1 << 32)
+        let seed = number("SNAPWF_TEST_SEED") ?? number("SNAPWF_TEST_ROUND") ?? .random(in: 0...1 << 32)
         print("\(what): SNAPWF_TEST_SEED=\(seed)")
         return seed
+    }
+
+    private static func number(_ variable: String) -> UInt64? {
+        ProcessInfo.processInfo.environment[variable].flatMap { UInt64($0) }
     }
 }
