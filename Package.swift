@@ -161,7 +161,7 @@ let package = Package(
         .testTarget(
             name: "WorkflowTests",
             dependencies: [
-                "Workflow", "WorkflowTesting", "WorkflowCrashChild", grdb, logging, metrics,
+                "TestSupport", "Workflow", "WorkflowTesting", "WorkflowCrashChild", grdb, logging, metrics,
                 .product(name: "InMemoryTracing", package: "swift-distributed-tracing"),
                 .product(name: "MetricsTestKit", package: "swift-metrics"), tracing,
             ],

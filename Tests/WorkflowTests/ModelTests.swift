@@ -3,6 +3,8 @@ import GRDB
 import Testing
 import WorkflowTesting
 
+import enum TestSupport.TestSize
+
 @testable import Workflow
 
 @Suite("The store against a model")
