@@ -118,14 +118,3 @@ final class RunMetrics: Sendable {
         return dimensions
     }
 }
-
-extension Duration {
-    /// The duration in whole nanoseconds, held at the ends of the range.
-    var wholeNanoseconds: Int64 {
-        let (seconds, attoseconds) = components
-        let (product, overflow) = seconds.multipliedReportingOverflow(by: 1_000_000_000)
-        guard !overflow else { return seconds < 0 ? .min : .max }
-        let (sum, overflowed) = product.addingReportingOverflow(attoseconds / 1_000_000_000)
-        return overflowed ? (seconds < 0 ? .min : .max) : sum
-    }
-}
