@@ -154,7 +154,7 @@ let package = Package(
             name: "snapwf",
             dependencies: [
                 "Artifacts", "Connect", "Files", "GuestProtocol", "HelperInterface", "OCI", "Sandbox", "SandboxServer",
-                "SnapshotSteps", "Threads", "Workflow", argumentParser, crypto, logging, signals, toml,
+                "SnapshotSteps", "Threads", "Workflow", argumentParser, crypto, logging, metrics, signals, toml,
             ],
             swiftSettings: settings),
         .executableTarget(
@@ -237,7 +237,7 @@ let package = Package(
             name: "SnapwfTests",
             dependencies: [
                 "HelperInterface", "OCI", "Sandbox", "SnapshotSteps", "TestSupport", "Workflow", "snapwf",
-                argumentParser,
+                argumentParser, metrics,
             ],
             swiftSettings: settings),
         .testTarget(

@@ -4,7 +4,7 @@ import FoundationEssentials
 import SnapshotSteps
 import Workflow
 
-struct RunCommand: AsyncParsableCommand {
+struct RunCommand: AsyncParsableCommand, RequestOptions {
     static let configuration = CommandConfiguration(
         commandName: "run",
         abstract: "Turns images into snapshots.",

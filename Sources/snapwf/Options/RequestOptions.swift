@@ -5,7 +5,18 @@ import HelperInterface
 import OCI
 import SnapshotSteps
 
-extension RunCommand {
+/// The flags of a verb that asks for snapshots.
+protocol RequestOptions {
+    var image: [String] { get }
+    var snapshot: SnapshotOptions { get }
+    var keeping: KeepingOptions { get }
+    var access: ImageAccessOptions { get }
+    var places: PlaceOptions { get }
+    var machine: MachineOptions { get }
+    var force: Bool { get }
+}
+
+extension RequestOptions {
     /// What is asked for, each image once, with what makes two calls the same request.
     func requests() throws -> [(request: SnapshotRequest, label: String)] {
         var requests: [(request: SnapshotRequest, label: String)] = []
