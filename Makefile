@@ -50,7 +50,7 @@ test:
 	swift build --build-tests
 	scripts/docs
 	Examples/Postcards/try.sh
-	SNAPWF_BIN="$(CURDIR)/$(RELEASE)/release" scripts/watch 900 swift test --skip-build --no-parallel
+	SNAPWF_BIN="$(CURDIR)/$(RELEASE)/release" scripts/test
 
 ## test-long: the random proofs at full size (hours): a million operations against the model, ten thousand kills, ten
 ## thousand stacks of layers against overlayfs, fuzzing, twenty thousand schedules of faults of a Sandbox API

@@ -139,10 +139,14 @@ let package = Package(
             resources: [.embedInCode("v0001_snapshots.sql"), .embedInCode("v0002_names_and_origins.sql")],
             swiftSettings: settings),
         .target(
+            name: "SharedCatalogMigrations", path: "migrations/catalog-postgres",
+            resources: [.embedInCode("v0001_shared_catalog.sql")],
+            swiftSettings: settings),
+        .target(
             name: "SnapshotSteps",
             dependencies: [
-                "Artifacts", "CatalogMigrations", "Files", "HelperInterface", "OCI", "Sandbox", "Threads", "Workflow",
-                grdb, logging,
+                "Artifacts", "CatalogMigrations", "Files", "HelperInterface", "OCI", "Sandbox",
+                "SharedCatalogMigrations", "Threads", "Workflow", grdb, logging,
             ],
             swiftSettings: settings),
 
@@ -150,7 +154,7 @@ let package = Package(
             name: "snapwf",
             dependencies: [
                 "Artifacts", "Connect", "Files", "GuestProtocol", "HelperInterface", "OCI", "Sandbox", "SandboxServer",
-                "SnapshotSteps", "Threads", "Workflow", argumentParser, crypto, logging, signals, toml,
+                "SnapshotSteps", "Threads", "Workflow", argumentParser, crypto, logging, metrics, signals, toml,
             ],
             swiftSettings: settings),
         .executableTarget(
@@ -233,7 +237,7 @@ let package = Package(
             name: "SnapwfTests",
             dependencies: [
                 "HelperInterface", "OCI", "Sandbox", "SnapshotSteps", "TestSupport", "Workflow", "snapwf",
-                argumentParser,
+                argumentParser, metrics,
             ],
             swiftSettings: settings),
         .testTarget(

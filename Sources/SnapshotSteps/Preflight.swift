@@ -85,7 +85,10 @@ package enum Preflight {
         }
     }
 
-    private static func requireTarget(_ request: SnapshotRequest) throws {
+    /// What the flags say about where the snapshot goes must fit together. Asks nobody.
+    ///
+    /// - Throws: `SnapshotError` that names the flag to change.
+    package static func requireTarget(_ request: SnapshotRequest) throws {
         guard request.register != .registry else {
             guard request.push != nil else {
                 throw SnapshotError(.usage, "--register registry needs a place to push to: --push REFERENCE")

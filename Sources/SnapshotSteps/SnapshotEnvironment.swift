@@ -8,6 +8,8 @@ package struct SnapshotEnvironment: Sendable {
     package var state: StateDirectory
     package var owner: String
     package var catalog: Catalog
+    /// What installations know of each other's snapshots, where they share a store.
+    package var shared: SharedCatalog?
     /// Of the place that is worked at: this machine, until ``at(_:)`` says otherwise.
     package var provider: any SandboxProvider
     /// How the providers of other places are made.
@@ -55,13 +57,13 @@ package struct SnapshotEnvironment: Sendable {
     }
 
     /// Where an image's bytes come from, with the options and credentials of a request.
-    func imageSources(for request: SnapshotRequest) throws -> ImageSources {
+    func imageSources(for request: SnapshotRequest, cache: BlobCache? = nil) throws -> ImageSources {
         var options = RegistryOptions()
         options.plainHTTPHosts = Set(request.plainHTTPHosts)
         options.caFile = request.caFile
         options.proxyEnvironment = variables
         options.userAgent = Version.userAgent
-        return ImageSources(options: options, credentials: credentialStore(for: request), logger: logger)
+        return ImageSources(options: options, credentials: credentialStore(for: request), cache: cache, logger: logger)
     }
 
     func credentialStore(for request: SnapshotRequest) -> any CredentialStore {

@@ -24,6 +24,8 @@ package struct SnapshotError: Error, Sendable, Codable, CustomStringConvertible,
         case runNotFound
         /// The run has to end before this can be done.
         case runUnfinished
+        /// A queue's workers execute the run.
+        case runQueued
         /// The catalog has no such snapshot, or not its file.
         case snapshotNotFound
         /// A snapshot is not removed: somebody works with it, or gave it a name.
@@ -77,6 +79,7 @@ package struct SnapshotError: Error, Sendable, Codable, CustomStringConvertible,
         case .unavailable, .incompatible, .missingTool, .notPermitted, .notSupported, .sandboxFailed: .unavailable
         case .usage: .usage
         case .stateDirectory, .catalogNewerThanProgram, .catalog, .snapshotDamaged, .snapshotInUse, .runUnfinished,
+            .runQueued,
             .helper, .helperDied, .diskFull, .failed:
             .failed
         }

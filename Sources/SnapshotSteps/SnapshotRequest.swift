@@ -35,6 +35,9 @@ package struct SnapshotRequest: Codable, Sendable, Hashable {
 
     /// Where the sandbox pushes the finished image, as a registry's reference; nil for nowhere.
     package var push: String?
+    /// Where the snapshot is pushed to for other machines, under a tag of its own: a registry's repository without a tag.
+    /// Nil where the store is not shared, or nobody said where.
+    package var sharesTo: String?
     /// Whether the image is booted once before it is registered.
     package var verifyBoot: Bool?
 
@@ -85,6 +88,7 @@ extension SnapshotRequest {
         helperURL = try values.decodeIfPresent(String.self, forKey: .helperURL)
         register = try values.decodeIfPresent(RegisterTarget.self, forKey: .register)
         push = try values.decodeIfPresent(String.self, forKey: .push)
+        sharesTo = try values.decodeIfPresent(String.self, forKey: .sharesTo)
         verifyBoot = try values.decodeIfPresent(Bool.self, forKey: .verifyBoot)
         ignoresCatalog = try values.decodeIfPresent(Bool.self, forKey: .ignoresCatalog) ?? false
         name = try values.decodeIfPresent(String.self, forKey: .name)

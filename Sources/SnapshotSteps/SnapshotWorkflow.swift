@@ -22,14 +22,20 @@ package struct SnapshotWorkflow: WorkflowDefinition {
             try await ResolveStep(environment: environment, request: request).run()
         }
         let registered: RegisteredSnapshot
+        var isCached = true
         if let cached = resolution.cached {
-            registered = try await completing(cached, request, in: run, environment)
+            registered = try await completing(cached, resolution, request, in: run, environment)
+        } else if let fetched = try await fetched(request, resolution, in: run, environment) {
+            registered = try await completing(fetched, resolution, request, in: run, environment)
         } else {
+            isCached = false
             try environment.state.remember(request.place ?? .local)
-            let resource = SandboxResource(environment: environment, request: request, resolution: resolution)
-            registered = try await run.withResource(resource, named: "sandbox") { scope, sandbox in
-                try await keepingAlive(sandbox, for: request, environment: environment) {
-                    try await convert(request, resolution, in: sandbox, scope: scope, environment: environment)
+            registered = try await havingTheTurn(request, resolution, run, environment) {
+                let resource = SandboxResource(environment: environment, request: request, resolution: resolution)
+                return try await run.withResource(resource, named: "sandbox") { scope, sandbox in
+                    try await keepingAlive(sandbox, for: request, environment: environment) {
+                        try await convert(request, resolution, in: sandbox, scope: scope, environment: environment)
+                    }
                 }
             }
         }
@@ -44,12 +50,12 @@ package struct SnapshotWorkflow: WorkflowDefinition {
                 try await ExportStep(environment: environment, snapshot: registered, path: exportPath).run()
             }
         }
-        return SnapshotResult(registered, exportedTo: request.exportPath, cached: resolution.cached != nil)
+        return SnapshotResult(registered, exportedTo: request.exportPath, cached: isCached)
     }
 
     /// What a snapshot that is there already still lacks of what was asked for.
     private func completing(
-        _ snapshot: RegisteredSnapshot, _ request: SnapshotRequest, in run: RunContext,
+        _ snapshot: RegisteredSnapshot, _ resolution: Resolution, _ request: SnapshotRequest, in run: RunContext,
         _ environment: SnapshotEnvironment
     ) async throws -> RegisteredSnapshot {
         var snapshot = snapshot
@@ -60,7 +66,9 @@ package struct SnapshotWorkflow: WorkflowDefinition {
                 ).run()
             }
         }
-        if let reference = request.push {
+        // What others can fetch already is not pushed again for them.
+        let reference = request.push ?? (isForOthers(resolution) ? request.pushReference(forKey: snapshot.key) : nil)
+        if let reference {
             snapshot.pushedTo = try await run.step(
                 "push", retry: Self.pulling(request), timeout: .seconds(24 * 3600)
             ) { [snapshot] _ in
@@ -69,8 +77,17 @@ package struct SnapshotWorkflow: WorkflowDefinition {
                 ).run()
             }
         }
+        if let shared = environment.shared, reference != nil || resolution.isShared == false {
+            try await run.step("share", retry: Self.asking(request), timeout: .seconds(3600)) { [snapshot] _ in
+                try await ShareStep(
+                    environment: environment, shared: shared, key: snapshot.key, place: snapshot.pushedTo
+                ).run()
+            }
+        }
         return snapshot
     }
+
+    private func isForOthers(_ resolution: Resolution) -> Bool { resolution.isShared == false }
 
     /// The steps that belong to one sandbox: taken again when it is lost.
     private func convert(
@@ -89,7 +106,7 @@ package struct SnapshotWorkflow: WorkflowDefinition {
             ).run()
         }
         var pushedTo: String?
-        if let reference = request.push {
+        if let reference = request.pushReference(forKey: resolution.key), isPushed(request, environment) {
             pushedTo = try await scope.step("push", retry: Self.pulling(request), timeout: .seconds(24 * 3600)) {
                 step in
                 try await PushStep(

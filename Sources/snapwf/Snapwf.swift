@@ -14,7 +14,8 @@ struct Snapwf: AsyncParsableCommand {
         discussion: "snapwf help exit-codes says what each exit code means.",
         version: "snapwf \(Version.text)",
         subcommands: [
-            RunCommand.self, ResumeCommand.self, GCCommand.self, LsCommand.self, ShowCommand.self,
+            RunCommand.self, SubmitCommand.self, WorkerCommand.self, ResumeCommand.self, GCCommand.self, LsCommand.self,
+            ShowCommand.self,
             LogsCommand.self, CancelCommand.self, RmCommand.self, DecideCommand.self, SnapshotsCommand.self,
             BootCommand.self, ServeCommand.self, DoctorCommand.self, StoreCommand.self,
             ConfigCommand.self, CompletionsCommand.self, ManualCommand.self,

@@ -100,6 +100,21 @@ extension EndToEnd {
             try await installation.expectNothingLeft("after the resume")
         }
 
+        @Test("config show names the file that a value is from, also for what else only the environment says")
+        func sources() async throws {
+            let installation = try Installation()
+            let file = installation.home + "/config.toml"
+            try Data("qemu = \"/opt/qemu\"\nmemory = \"3GiB\"\n".utf8).write(to: URL(fileURLWithPath: file))
+            let shown = try await installation.snapwf(
+                "config", "show", "qemu", "memory", environment: ["SNAPWF_CONFIG": file])
+            let lines = shown.output.split(separator: "\n").dropFirst()
+            #expect(shown.status == 0 && lines.count == 2, "\(shown.everything)")
+            #expect(lines.allSatisfy { $0.contains(file) }, "\(shown.everything)")
+            let overruled = try await installation.snapwf(
+                "config", "show", "qemu", environment: ["SNAPWF_CONFIG": file, "SNAPWF_QEMU": "/x"])
+            #expect(overruled.output.contains("SNAPWF_QEMU"), "\(overruled.everything)")
+        }
+
         // MARK: - doctor
 
         @Test("doctor finds a healthy state healthy, line by line, and makes nothing there")

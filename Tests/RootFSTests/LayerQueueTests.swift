@@ -2,6 +2,7 @@ import Crypto
 import Foundation
 import Glibc
 import Synchronization
+import TestSupport
 import Testing
 import Threads
 
@@ -224,9 +225,7 @@ struct LayerQueueTests {
 
     @Test("many random layers make the same bytes, or the same error, in every way")
     func sameBytes() throws {
-        let seed =
-            ProcessInfo.processInfo.environment["ROOTFS_SEED"].flatMap { UInt64($0) } ?? .random(in: 0...1_000_000_000)
-        print("layers ahead: ROOTFS_SEED=\(seed)")
+        let seed = TestSize.seed("layers ahead")
         let others = GzipDecoder.available.flatMap { gzip in
             [1, 2, 3, 4, 8].flatMap { threads in
                 [2, 6].map { Execution(gzip: gzip, threads: threads, layers: $0) }
@@ -242,7 +241,7 @@ struct LayerQueueTests {
             // A layer that is refused goes, until there is an image.
             while true {
                 let expected = try outcome(layers, Execution(threads: 1))
-                for way in others { #expect(try outcome(layers, way) == expected, "ROOTFS_SEED=\(seed), \(way)") }
+                for way in others { #expect(try outcome(layers, way) == expected, "SNAPWF_TEST_SEED=\(seed), \(way)") }
                 guard case .failure(let error) = expected else { break }
                 refusals += 1
                 let count = layers.count

@@ -93,7 +93,10 @@ struct SettingsTests {
     func hostileProject() throws {
         let dangerous = Setting.all.filter { !$0.isForProjects }
         #expect(dangerous.count > 10)
-        for name in ["api", "sandbox", "home", "helper", "creds-file", "snapshot-binary-url", "depot-api-url", "qemu"] {
+        for name in [
+            "api", "sandbox", "home", "helper", "creds-file", "snapshot-binary-url", "depot-api-url", "qemu",
+            "push",
+        ] {
             #expect(dangerous.contains { $0.name == name })
             #expect(refusal(project: "\(name) = \"x\"").contains("may not be set by a directory's file"))
         }

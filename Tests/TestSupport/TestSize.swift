@@ -7,17 +7,21 @@ package enum TestSize {
 
     package static func count(_ short: Int, long: Int) -> Int { isLong ? long : short }
 
-    /// Where a test begins; `SNAPWF_TEST_SEED` repeats an earlier run.
+    /// Where a test begins; `SNAPWF_TEST_SEED` repeats one of an earlier run, `SNAPWF_TEST_ROUND` a whole run: it says where
+    /// tests begin that else begin somewhere new.
     ///
     /// Round n of a test is made from the seed plus n alone, so that the seed of a round that fails brings it back as
     /// the first one.
     ///
     /// - Parameter fixed: where it begins unless somebody says otherwise; nil for somewhere new each time.
     package static func seed(_ what: String, otherwise fixed: UInt64? = nil) -> UInt64 {
-        let given = ProcessInfo.processInfo.environment["SNAPWF_TEST_SEED"].flatMap { UInt64($0) }
-        let seed = given ?? fixed ?? .random(in: 0...1 << 32)
+        let seed = number("SNAPWF_TEST_SEED") ?? fixed ?? number("SNAPWF_TEST_ROUND") ?? .random(in: 0...1 << 32)
         print("\(what): SNAPWF_TEST_SEED=\(seed)")
         return seed
+    }
+
+    private static func number(_ variable: String) -> UInt64? {
+        ProcessInfo.processInfo.environment[variable].flatMap { UInt64($0) }
     }
 }
 

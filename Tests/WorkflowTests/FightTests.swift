@@ -3,6 +3,8 @@ import Glibc
 import Testing
 import WorkflowTesting
 
+import enum TestSupport.TestSize
+
 @testable import Workflow
 
 @Suite("Processes that fight for one run")

@@ -4,6 +4,8 @@ import Glibc
 import Testing
 import WorkflowTesting
 
+import enum TestSupport.TestSize
+
 @testable import Workflow
 
 @Suite("The process that holds a run")

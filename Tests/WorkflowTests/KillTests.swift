@@ -3,6 +3,8 @@ import Glibc
 import Testing
 import WorkflowTesting
 
+import enum TestSupport.TestSize
+
 @Suite("Real processes, really killed")
 struct KillTests {
     @Test("SIGKILL at every crash point of a process, then a new process finishes")

@@ -3,6 +3,8 @@ import GRDB
 import Testing
 import WorkflowTesting
 
+import enum TestSupport.TestSize
+
 @testable import Workflow
 
 @Suite("Making a store on a disk that fails")

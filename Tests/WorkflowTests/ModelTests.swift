@@ -2,6 +2,8 @@ import Foundation
 import Testing
 import WorkflowTesting
 
+import enum TestSupport.TestSize
+
 @testable import Workflow
 
 @Suite("The store against a model", .everyStore)

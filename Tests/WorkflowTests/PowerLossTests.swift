@@ -3,6 +3,8 @@ import Testing
 import Workflow
 import WorkflowTesting
 
+import enum TestSupport.TestSize
+
 @Suite("Losing power")
 struct PowerLossTests {
     /// Plays scenarios with the seeds from 1 on, a few at a time.

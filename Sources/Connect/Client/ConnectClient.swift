@@ -101,6 +101,7 @@ package final class ConnectClient: Sendable {
                 return try await attempt(Call(path: path, deadline: deadline, attempt: failures + 1))
             } catch {
                 failures += 1
+                configuration.onFailure?(error.error)
                 wasAmbiguous = wasAmbiguous || error.error.isAmbiguous
                 var last = error.error
                 last.isAmbiguous = wasAmbiguous

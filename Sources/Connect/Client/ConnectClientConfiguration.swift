@@ -27,6 +27,8 @@ package struct ConnectClientConfiguration: Sendable {
     package var messageLimit = 16 << 20
     package var retry = RetryPolicy()
     package var observer: Observer?
+    /// Told of each request that failed, whether or not it is sent again; it must return at once.
+    package var onFailure: (@Sendable (ConnectError) -> Void)?
     package var userAgent = "snapwf"
 
     package init(address: ServerAddress, headers: @escaping Headers = { () throws(ConnectError) in [] }) {

@@ -35,8 +35,11 @@ struct ConnectResponder: Sendable {
     @concurrent
     func respond(_ request: Request, _ writer: consuming ResponseWriter, _ channel: any Channel) async throws {
         let call = IncomingCall(request, channel)
-        if request.method == .get, let text = router.pages["/\(call.method)"] {
-            return try await answer(call, .ok, [.contentType: "text/plain"], Array(text.utf8), writer)
+        if request.method == .get, let make = router.pages["/\(call.method)"] {
+            let page = await make()
+            return try await answer(
+                call, page.isAvailable ? .ok : .serviceUnavailable, [.contentType: page.mediaType],
+                Array(page.text.utf8), writer)
         }
         let admitted: Result<Admitted, Refusal> = await admit(call)
         switch admitted {

@@ -19,7 +19,7 @@ package struct ConnectRouter: Sendable {
     /// No handler runs longer, whatever the caller allows.
     package var longestCall: Duration = .seconds(24 * 3600)
     private(set) var routes: [String: Route] = [:]
-    private(set) var pages: [String: String] = [:]
+    private(set) var pages: [String: @Sendable () async -> Page] = [:]
 
     package init() {}
 
@@ -52,7 +52,24 @@ package struct ConnectRouter: Sendable {
     }
 
     /// A fixed text for GET, with no authentication: what a load balancer asks for. `path` begins with a slash.
-    package mutating func page(_ path: String, _ text: String) { pages[path] = text }
+    package mutating func page(_ path: String, _ text: String) { pages[path] = { Page(text) } }
+
+    /// The same, made for each request. It must be made quickly, as nothing limits how long that takes.
+    package mutating func page(_ path: String, _ make: @escaping @Sendable () async -> Page) { pages[path] = make }
+}
+
+/// What GET is answered with.
+package struct Page: Sendable {
+    package var text: String
+    package var mediaType: String
+    /// Whether it is an answer with status 200, or one with 503.
+    package var isAvailable: Bool
+
+    package init(_ text: String, mediaType: String = "text/plain", isAvailable: Bool = true) {
+        self.text = text
+        self.mediaType = mediaType
+        self.isAvailable = isAvailable
+    }
 }
 
 /// A handler without its types.

@@ -140,7 +140,8 @@ final class RegistryTransport: Sendable {
         // Blobs are compressed as they are; a second layer would only break sizes and digests.
         headers.replaceOrAdd(name: "accept-encoding", value: "identity")
         if let authorization { headers.replaceOrAdd(name: "authorization", value: authorization) }
-        let client = try client(for: address.origin)
+        let proxy = try proxy(for: address.origin)
+        let client = try client(through: proxy)
         do {
             let message = try HTTPClient.Request(
                 url: address.text, method: request.method, headers: headers, body: request.body.map(Self.body))
@@ -149,7 +150,7 @@ final class RegistryTransport: Sendable {
             return Answer(head, from: address, stream: stream)
         } catch {
             if Task.isCancelled { throw RequestFailure(.cancelled, "the request to \(address.origin) was cancelled") }
-            throw RequestFailure(connection: error, origin: address.origin).through(try? proxy(for: address.origin))
+            throw RequestFailure(connection: error, origin: address.origin).through(proxy)
         }
     }
 
@@ -176,9 +177,8 @@ final class RegistryTransport: Sendable {
     // MARK: Clients
 
     /// One client for each proxy that is in use, because a client knows only one.
-    private func client(for origin: WebAddress.Origin) throws(RequestFailure) -> HTTPClient {
+    private func client(through proxy: ProxyVariables.Proxy?) throws(RequestFailure) -> HTTPClient {
         do throws(OCIError) {
-            let proxy = try proxy(for: origin)
             return try state.withLock { (state) throws(OCIError) -> HTTPClient in
                 guard case .open(var clients) = state else {
                     throw OCIError(.cancelled, "the connections to registries are already shut down")
@@ -206,11 +206,11 @@ final class RegistryTransport: Sendable {
         }
     }
 
-    private func proxy(for origin: WebAddress.Origin) throws(OCIError) -> ProxyVariables.Proxy? {
+    private func proxy(for origin: WebAddress.Origin) throws(RequestFailure) -> ProxyVariables.Proxy? {
         do {
             return try proxies.proxy(forHost: origin.host, port: origin.port, isEncrypted: origin.isEncrypted)
         } catch {
-            throw OCIError(.invalidConfiguration, error.description)
+            throw RequestFailure(.invalidConfiguration, error.description)
         }
     }
 

@@ -24,6 +24,8 @@ extension DepotProvider {
         package var proxyEnvironment: [String: String]?
         /// Called at the boundaries of each request, so that a test can die exactly there.
         package var observer: ConnectClientConfiguration.Observer?
+        /// Told of each request that failed, whether or not it is sent again; it must return at once.
+        package var onFailure: (@Sendable (ConnectError) -> Void)?
         /// How long a sandbox may exist before a list shows it.
         package var listingLag: Duration = .seconds(60)
         /// By how much the API's clock and this host's may differ. Only what a filter by time leaves out depends on it.
@@ -57,6 +59,7 @@ extension DepotProvider {
                 settings.caFile = caFile
                 settings.proxyEnvironment = proxyEnvironment
                 settings.observer = observer
+                settings.onFailure = onFailure
                 settings.retry = retry
                 return (try ConnectClient(settings), address.description)
             } catch {

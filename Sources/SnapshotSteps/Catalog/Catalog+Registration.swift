@@ -109,6 +109,12 @@ extension Catalog {
         return existing
     }
 
+    /// What was pulled is from now on known to be what its key says.
+    func vouch(for known: Snapshot, _ origin: SnapshotOrigin) async throws {
+        guard case .pulled = known.origin else { return }
+        try await onOwnThread { _ = try reclaim(known, origin) }
+    }
+
     /// Says of a snapshot that is there already that it has just come once more. What was pulled and is made here now
     /// is from now on known to be what its key says.
     ///

@@ -5,6 +5,13 @@ package import Workflow
 ///
 /// It looks at both sides, the ledger and what the provider lists; acts only on what carries this installation's owner
 /// id; holds a run's lock while it touches what belongs to the run; and takes a second look right before it kills.
+/// Where installations share a store, one of them at a time looks after the sandboxes of all at the places that it reaches:
+/// only of runs that the store knows, and never at a place of this machine that is another installation's.
+///
+/// A lock that is a lease can end while this process is stopped. So what is to be killed is recorded as about to end, under
+/// the run's epoch, right before: where the run was taken over that fails, and afterwards nobody uses it any more, however
+/// late the kill comes.
+///
 /// Safe from cron, at the same time as runs and as itself. An incomplete list stops it.
 package struct GarbageCollector: Sendable {
     private let environment: SnapshotEnvironment
@@ -16,6 +23,10 @@ package struct GarbageCollector: Sendable {
     private let retention: SnapshotRetention?
     /// Other stores that may hold runs of this installation, as people call them.
     private let otherStores: [String]
+    /// Other installations of the store, after whose sandboxes it looks, too.
+    private let others: Set<String>
+    /// Had as long as those of others are looked after.
+    private let turn: SharedTurn?
 
     package static let defaultGrace = Duration.seconds(15 * 60)
     /// The label of a run that names its place; without one it is this machine.
@@ -25,10 +36,14 @@ package struct GarbageCollector: Sendable {
     ///   - places: where to look, this machine included.
     ///   - retention: which snapshots of the catalog go; nil for none.
     ///   - otherStores: while there is one, a run that this store does not know may be in it.
+    ///   - others: the other installations of the store, where this one has the turn to look after theirs.
     package init(
         environment: SnapshotEnvironment, engine: Engine, places: [SandboxPlace] = [.local],
-        grace: Duration = defaultGrace, retention: SnapshotRetention? = nil, otherStores: [String] = []
+        grace: Duration = defaultGrace, retention: SnapshotRetention? = nil, otherStores: [String] = [],
+        others: Set<String> = [], turn: SharedTurn? = nil
     ) {
+        self.others = others.subtracting([environment.owner])
+        self.turn = turn
         self.otherStores = otherStores
         self.retention = retention
         self.environment = environment
@@ -46,7 +61,9 @@ package struct GarbageCollector: Sendable {
         for place in places {
             do {
                 let provider = try environment.at(place).provider
-                let sandboxes = try await provider.list().filter { isOurs($0) && leavesSomething($0, provider) }
+                let sandboxes = try await provider.list().filter {
+                    isOurs($0, at: place) && leavesSomething($0, provider)
+                }
                 if sandboxes.isEmpty, place != .local { plan.idle.append(place) }
                 listed[place] = Set(sandboxes.map(\.id.rawValue))
                 try await self.plan(sandboxes, at: place, into: &plan)
@@ -61,8 +78,8 @@ package struct GarbageCollector: Sendable {
         }
         for entry in try await engine.resources(states: [.intended, .held, .releasing]) {
             guard let place = try await place(of: entry.runID), let seen = listed[place] else { continue }
-            // Another installation's sandboxes are not among those that were listed.
-            if try await isElsewhere(entry.runID) { continue }
+            // Another installation's sandboxes are among those that were listed only where the place is the same for all.
+            if try await isElsewhere(entry.runID), !(try await isListed(entry.runID, at: place)) { continue }
             if let id = entry.externalID, seen.contains(id) { continue }
             if case .remove(let reason) = try await verdict(on: entry.runID) {
                 plan.items.append(
@@ -100,7 +117,7 @@ package struct GarbageCollector: Sendable {
         _ sandboxes: [SandboxInfo], at place: SandboxPlace, into plan: inout GarbagePlan
     ) async throws {
         for sandbox in sandboxes {
-            switch try await verdict(on: runID(of: sandbox)) {
+            switch try await verdict(on: sandbox) {
             case .keep(let reason): plan.kept.append(.init(kind: .sandbox, id: sandbox.id.rawValue, reason: reason))
             case .remove(let reason):
                 plan.items.append(
@@ -117,6 +134,12 @@ package struct GarbageCollector: Sendable {
         return millisecondsNow() - milliseconds(run.updatedAt) <= Self.longestLife
     }
 
+    /// Whether the sandboxes of a run of another installation are among those that this one lists at a place.
+    private func isListed(_ run: RunID, at place: SandboxPlace) async throws -> Bool {
+        guard place.isSameEverywhere, let owner = try await engine.run(run)?.owner else { return false }
+        return others.contains { Executor.description(owner: $0) == owner.description }
+    }
+
     /// - Returns: nil when the place is none of those that are looked at.
     private func place(of run: RunID) async throws -> SandboxPlace? {
         let name = try await engine.run(run)?.labels[Self.placeLabel] ?? SandboxPlace.local.description
@@ -130,7 +153,7 @@ package struct GarbageCollector: Sendable {
         for place in plan.idle where try await isDone(with: place) {
             // The plan was made before other things were ended; a run may have come and gone meanwhile.
             let provider = try environment.at(place).provider
-            if try await provider.list().contains(where: { isOurs($0) && $0.state.isAlive }) { continue }
+            if try await provider.list().contains(where: { isOurs($0, at: place) && $0.state.isAlive }) { continue }
             try environment.state.forget(place)
         }
         for unseen in plan.unseen where try await isDone(with: unseen.place) {
@@ -166,6 +189,8 @@ package struct GarbageCollector: Sendable {
                 result = try await execute(item)
             } catch let error as Spared {
                 result = .spared(error.reason)
+            } catch let error as WorkflowError where error.code == .takenOver {
+                result = .spared("its run was taken over in this moment")
             } catch {
                 result = .failed("\(error)")
             }
@@ -185,22 +210,26 @@ package struct GarbageCollector: Sendable {
             let provider = try environment.at(place).provider
             return try await holding(run) { claimed in
                 guard let sandbox = try await provider.get(id) else { return }
-                guard isOurs(sandbox), runID(of: sandbox) == run else { return }
+                guard isOurs(sandbox, at: place), runID(of: sandbox) == run else { return }
+                try requireTurn(for: sandbox)
+                let entries = (claimed?.resources ?? []).filter { $0.state.isOpen && $0.isOf(sandbox) }
+                for entry in entries { try await claimed?.markReleasing(entry) }
+                if entries.isEmpty { try await claimed?.confirm("sandbox \(id)") }
+                environment.probe("gc:releasing.after")
                 try await provider.kill(id)
-                for entry in claimed?.resources ?? [] where entry.state.isOpen && entry.externalID == id.rawValue {
-                    try await claimed?.markReleased(entry)
-                }
+                for entry in entries { try await claimed?.markReleased(entry) }
             }
         case .ledgerEntry(let entry, let place):
             let provider = try environment.at(place).provider
             return try await holding(entry.runID) { claimed in
+                try await claimed?.markReleasing(entry)
                 // An intended entry without an id may have made a sandbox that only its labels name.
                 let labels = [
-                    SandboxLabel.owner: environment.owner, SandboxLabel.run: entry.runID.description,
-                    SandboxLabel.generation: "\(entry.generation)",
+                    SandboxLabel.run: entry.runID.description, SandboxLabel.generation: "\(entry.generation)",
                 ]
                 for sandbox in try await provider.find(labels: labels)
-                where leavesSomething(sandbox, provider) {
+                where isOurs(sandbox, at: place) && leavesSomething(sandbox, provider) {
+                    try requireTurn(for: sandbox)
                     try await provider.kill(sandbox.id)
                 }
                 try await claimed?.markReleased(entry)
@@ -215,7 +244,8 @@ package struct GarbageCollector: Sendable {
             }
             return .removed
         case .directory(let directory):
-            return try await holding(directory.kind.run.flatMap(RunID.init)) { _ in
+            return try await holding(directory.kind.run.flatMap(RunID.init)) { claimed in
+                if environment.shared != nil { try await claimed?.confirm("directory \(directory.path)") }
                 guard try await environment.catalog.remove(directory) else {
                     throw Spared(reason: "it changed meanwhile, or somebody works in it")
                 }
@@ -251,8 +281,27 @@ package struct GarbageCollector: Sendable {
         sandbox.state.isAlive || provider.capabilities.hostFiles
     }
 
-    private func isOurs(_ sandbox: SandboxInfo) -> Bool {
-        sandbox.labels[SandboxLabel.owner] == environment.owner
+    /// Of this installation; or of another one of the store, at a place that is not this installation's alone.
+    private func isOurs(_ sandbox: SandboxInfo, at place: SandboxPlace) -> Bool {
+        guard let owner = sandbox.labels[SandboxLabel.owner] else { return false }
+        return owner == environment.owner || (place.isElsewhere && others.contains(owner))
+    }
+
+    /// Who was stopped for too long leaves what is others' to whoever has the turn now.
+    private func requireTurn(for sandbox: SandboxInfo) throws {
+        guard sandbox.labels[SandboxLabel.owner] != environment.owner, let turn, !turn.isHeld else { return }
+        throw Spared(reason: "this gc was stopped for so long that another one may be at work")
+    }
+
+    private func verdict(on sandbox: SandboxInfo) async throws -> Verdict {
+        let run = runID(of: sandbox)
+        if sandbox.labels[SandboxLabel.owner] != environment.owner {
+            // Its installation may have other stores: only it can say what a run is that is not in this one.
+            guard let run, try await engine.run(run) != nil else {
+                return .keep("it is another installation's, and this store does not know its run")
+            }
+        }
+        return try await verdict(on: run)
     }
 
     private func runID(of sandbox: SandboxInfo) -> RunID? {
@@ -299,6 +348,26 @@ package struct GarbageCollector: Sendable {
         }
         let name = directory.path.split(separator: "/").last ?? ""
         return .keep("a whole snapshot that the catalog does not know: snapwf snapshots adopt \(name)")
+    }
+}
+
+extension ResourceRecord {
+    /// Whether the entry is about a sandbox: by its id, or where none was recorded by the generation that it says it is.
+    fileprivate func isOf(_ sandbox: SandboxInfo) -> Bool {
+        externalID.map { $0 == sandbox.id.rawValue } ?? (sandbox.labels[SandboxLabel.generation] == "\(generation)")
+    }
+}
+
+extension SandboxPlace {
+    /// Whether sandboxes there can be other installations', too.
+    fileprivate var isElsewhere: Bool {
+        if case .api = self { true } else { false }
+    }
+
+    /// Whether the address means the same on every machine.
+    fileprivate var isSameEverywhere: Bool {
+        guard case .api(let url, _) = self else { return false }
+        return !["unix:", "://127.", "://localhost", "://[::1]"].contains { url.contains($0) }
     }
 }
 

@@ -75,6 +75,11 @@ enum Verdict: Equatable {
         case .succeeded, .failed, .cancelled:
             self = .remove("its run \(status.rawValue)")
         case .pending, .interrupted:
+            // Whenever a worker comes, it goes on in the same sandbox; until then that has its time to live.
+            if let queueing = run.queueing, !queueing.isParked {
+                self = .keep("its run waits for a worker, in queue \"\(queueing.queue)\"")
+                return
+            }
             let idle = now - milliseconds(run.updatedAt)
             self =
                 idle >= grace

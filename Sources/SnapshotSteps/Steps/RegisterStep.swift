@@ -21,10 +21,21 @@ struct RegisterStep {
                 throw SnapshotError(.snapshotDamaged, "the result document changed since the pull; run again")
             }
             switch request.register ?? .catalog {
-            case .catalog: return try await inCatalog(result)
+            case .catalog:
+                let registered = try await inCatalog(result)
+                if let shared = environment.shared {
+                    try await ShareStep(
+                        environment: environment, shared: shared, key: result.key, place: pushedTo
+                    ).run()
+                }
+                return registered
             case .api: return try await atAPI(result)
             case .registry:
                 guard let pushedTo else { throw SnapshotError(.usage, "--register registry needs --push REFERENCE") }
+                if let shared = environment.shared {
+                    let snapshot = Snapshot(result, origin: .run(runID), at: millisecondsNow())
+                    try await shared.record(snapshot, place: pushedTo, isHere: false)
+                }
                 var registered = RegisteredSnapshot(result, keptAs: pushedTo)
                 registered.pushedTo = pushedTo
                 return registered

@@ -12,6 +12,8 @@ struct Resolution: Codable, Sendable {
     var layerBytes: UInt64
     /// The snapshot, when the catalog had it already: nothing is left to do.
     var cached: RegisteredSnapshot?
+    /// Of a snapshot that is here: whether other machines can fetch it, as far as was known.
+    var isShared: Bool?
 }
 
 /// Reference → digest, platform, snapshot key. Only reads, so it may be repeated.
@@ -42,10 +44,14 @@ struct ResolveStep {
             verity: request.verity, sourceDateEpoch: request.sourceDateEpoch)
         let asksCatalog = !request.ignoresCatalog && [nil, .catalog].contains(request.register)
         let cached = !asksCatalog ? nil : try await environment.catalog.snapshot(forKey: key.hex)
+        var isShared: Bool?
+        if cached != nil, let shared = environment.shared {
+            isShared = try await shared.snapshot(forKey: key.hex)?.places.isEmpty == false
+        }
         return Resolution(
             image: image.reference.description, manifestDigest: image.manifestDigest.description,
             platform: image.platform.description, key: key.hex,
             layerBytes: image.layers.reduce(0) { $0 &+ UInt64(clamping: $1.descriptor.size) },
-            cached: cached.map { RegisteredSnapshot($0, warnings: []) })
+            cached: cached.map { RegisteredSnapshot($0, warnings: []) }, isShared: isShared)
     }
 }

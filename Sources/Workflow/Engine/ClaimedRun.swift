@@ -9,6 +9,24 @@ public struct ClaimedRun: Sendable {
 
     let write: @Sendable ([RunWrite]) async throws -> Void
 
+    /// Records that the resource is about to be ended. From then on no execution of the run uses it any more: one that comes
+    /// finishes its release, and begins the next generation if a step still needs one.
+    ///
+    /// So whoever records this before it ends something may be stopped for any time in between: where the run was taken
+    /// over meanwhile, this throws, and afterwards nobody needs what is ended.
+    ///
+    /// - Throws: ``WorkflowError`` with `takenOver` where the run is not held any more.
+    public func markReleasing(_ resource: ResourceRecord) async throws {
+        try await mark(resource, .releasing)
+    }
+
+    /// Shows that the run is still held, by a write that only its holder can make.
+    ///
+    /// - Throws: ``WorkflowError`` with `takenOver` where it is not.
+    public func confirm(_ what: String) async throws {
+        try await write([.event(NewEvent("run.collected", payload: ["what": what]))])
+    }
+
     /// Records that the resource has ended. A later resume begins the next generation if a step still needs one.
     public func markReleased(_ resource: ResourceRecord) async throws {
         try await mark(resource, .released)

@@ -29,12 +29,19 @@ extension Engine {
     ///
     /// - Parameters:
     ///   - queues: which, and how many at once. What they say of all workers is set in the store.
+    ///   - observe: told of each run that begins and ends here, on whatever thread that happens; it must return at once.
     ///   - workflows: made known as by ``register(_:)``. Others that the engine knows are executed too.
     public func work(
-        on queues: [QueueConfiguration], _ workflows: any WorkflowDefinition...
+        on queues: [QueueConfiguration], observing observe: @escaping @Sendable (WorkerEvent) -> Void = { _ in },
+        _ workflows: any WorkflowDefinition...
     ) async throws -> Worker {
         for workflow in workflows { try core.register(workflow) }
-        return try await core.work(on: queues)
+        return try await core.work(on: queues, observing: observe)
+    }
+
+    /// How much waits in a queue, whether or not anybody works on it.
+    public func figures(ofQueue queue: String) async throws -> QueueFigures {
+        try await core.store.figures(ofQueue: queue)
     }
 
     /// Lets workers take a parked run again: one that stopped because a step was in doubt, blocked or did not fit what was

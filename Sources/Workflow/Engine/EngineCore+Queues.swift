@@ -26,13 +26,15 @@ extension EngineCore {
         }
     }
 
-    func work(on queues: [QueueConfiguration]) async throws -> Worker {
+    func work(
+        on queues: [QueueConfiguration], observing observe: @escaping @Sendable (WorkerEvent) -> Void
+    ) async throws -> Worker {
         try requireOpen()
         for queue in queues {
             try Names.check(queue.name, what: "queue")
             try await store.configure(queue.settings)
         }
-        return Worker(core: self, queues: queues)
+        return Worker(core: self, queues: queues, observe: observe)
     }
 
     func signal(_ id: RunID, _ name: String, _ payload: some Encodable, key: String?) async throws -> Bool {
@@ -45,7 +47,7 @@ extension EngineCore {
     }
 
     /// Ends a run that was taken and that nobody dares to execute. What it owns stays in the ledger.
-    func bury(_ claimed: Claimed, _ deaths: Int) async throws {
+    func bury(_ claimed: Claimed, _ deaths: Int) async throws -> Failure {
         let id = claimed.record.id
         let failure = Failure(deaths: .diedTooOften(id, deaths))
         store.cancelChildren(of: id, epoch: claimed.claim.epoch)
@@ -53,11 +55,15 @@ extension EngineCore {
             [.finish(.failed, output: nil, failure: failure), .event(NewEvent("run.failed", payload: failure))],
             run: id, epoch: claimed.claim.epoch)
         await store.relinquish(claimed.claim, isOver: true)
+        return failure
     }
 
     /// Lets go of a run that was taken and could not be begun: for a person, unless this engine is about to end.
-    func leaveUnbegun(_ claimed: Claimed, _ error: any Error) async {
-        let isClosing = (error as? WorkflowError)?.code == .engineClosed
+    ///
+    /// - Returns: how it was left.
+    func leaveUnbegun(_ claimed: Claimed, _ error: any Error) async -> WorkerEvent.Ending {
+        let reason = error as? WorkflowError ?? WorkflowError(.storeFailed, "the run could not be begun", cause: error)
+        let isClosing = reason.code == .engineClosed
         var writes: [RunWrite] = [.rest(isClosing ? .yielded : .parked)]
         if !isClosing { writes.append(.event(NewEvent("run.parked", payload: ["reason": "\(error)"]))) }
         do {
@@ -68,5 +74,6 @@ extension EngineCore {
                 metadata: ["run": "\(claimed.record.id)", "error": "\(error)"])
         }
         await store.relinquish(claimed.claim, isOver: false)
+        return isClosing ? .released : .parked(reason)
     }
 }

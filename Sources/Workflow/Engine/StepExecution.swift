@@ -341,24 +341,6 @@ struct StepExecution: Sendable {
     }
 }
 
-/// How often a step was begun, and how these attempts ended.
-struct AttemptLedger: Sendable {
-    /// Attempts begun.
-    var attempt: Int
-    /// Attempts that failed.
-    var failures: Int
-    /// Attempts that died with their process.
-    var crashes: Int
-    var progress: String?
-
-    init(_ record: StepRecord?) {
-        attempt = record?.attempt ?? 0
-        failures = record?.failures ?? 0
-        crashes = record?.crashes ?? 0
-        progress = record?.progress
-    }
-}
-
 extension Result {
     /// How a step went on, as metrics call it.
     fileprivate var outcome: String {
@@ -370,42 +352,9 @@ extension Result {
     }
 }
 
-extension InDoubtPolicy {
-    var name: StepRecord.Policy {
-        switch self {
-        case .retry: .retry
-        case .ask: .ask
-        case .verify: .verify
-        }
-    }
-
-    /// Nothing runs again unseen: whoever cannot verify asks.
-    fileprivate var orAsk: InDoubtPolicy {
-        if case .retry = self { .ask } else { self }
-    }
-}
-
 extension Failure {
     /// For a row that says "failed" and does not say why.
     static func unrecorded(_ step: String?) -> Failure {
         Failure(kind: .error, type: "", message: "the error was not recorded", step: step, payload: nil)
-    }
-}
-
-extension InDoubtPolicy {
-    /// The policy over another kind of output.
-    func map<Other>(_ transform: @escaping @Sendable (Output) throws -> Other) -> InDoubtPolicy<Other> {
-        switch self {
-        case .retry: .retry
-        case .ask: .ask
-        case .verify(let verify):
-            .verify { context in
-                switch try await verify(context) {
-                case .done(let output): .done(try transform(output))
-                case .notDone: .notDone
-                case .unknown: .unknown
-                }
-            }
-        }
     }
 }

@@ -17,6 +17,7 @@ public final class Worker: Sendable {
     private let core: EngineCore
     private let state = Mutex(State())
     private let places: [WorkerPlaces]
+    private let observe: @Sendable (WorkerEvent) -> Void
     /// Everything has ended, after a drain.
     private let idle = Promise<Void>()
 
@@ -25,8 +26,9 @@ public final class Worker: Sendable {
     /// How many runs are taken at once at most.
     private static let batch = 16
 
-    init(core: EngineCore, queues: [QueueConfiguration]) {
+    init(core: EngineCore, queues: [QueueConfiguration], observe: @escaping @Sendable (WorkerEvent) -> Void) {
         self.core = core
+        self.observe = observe
         places = queues.map { WorkerPlaces($0, news: core.store.news()) }
         let loops = zip(queues, places).map { queue, places in Task { [self] in await work(queue, places) } }
         state.withLock { $0.loops = loops }
@@ -37,6 +39,27 @@ public final class Worker: Sendable {
 
     /// How many runs it has executed, to their end or until it let them go.
     public var executed: Int { state.withLock { $0.done } }
+
+    /// What it does for each of its queues.
+    public var load: [WorkerLoad] {
+        let runs = state.withLock { Array($0.runs.values) }
+        return places.map { places in
+            let own = runs.filter { $0.place?.places === places }
+            let resting = own.count(where: \.isAsleep)
+            return WorkerLoad(
+                queue: places.queue, working: own.count - resting, resting: resting, isPaused: places.pause != nil)
+        }
+    }
+
+    /// Takes no runs from a queue for some time, because what they need does not answer now. Those that it has go on.
+    ///
+    /// Of two pauses the one that ends later counts. Other workers of the queue are not told.
+    ///
+    /// - Parameter duration: at most an hour; more is brought down to that.
+    public func pause(_ queue: String, for duration: Duration) {
+        let end = ContinuousClock.now + min(duration, .seconds(3600))
+        for places in places where places.queue == queue { places.pause(until: end) }
+    }
 
     /// Takes no more runs, lets those that work end within `deadline`, and interrupts the others: they keep what they own,
     /// and another worker goes on with them. Those that sleep, or wait for something, are let go at once.
@@ -100,10 +123,13 @@ public final class Worker: Sendable {
 
     /// - Returns: how long to wait for news; `nil` if there may be more to take.
     private func takeSome(_ queue: QueueConfiguration, _ places: WorkerPlaces) async throws -> Duration? {
+        if let pause = places.pause { return min(pause, Self.slowPoll) }
         let limit = min(places.free, Self.batch)
         guard limit > 0 else { return Self.slowPoll }
         let request = QueueRequest(queue: queue.name, workflows: core.knownWorkflows, limit: limit)
+        let asked = ContinuousClock.now
         let answer = try await core.store.take(request, owner: core.owner())
+        if !answer.claimed.isEmpty { core.metrics.claimed(queue.name, since: asked) }
         for claimed in answer.claimed { await begin(claimed, queue, places) }
         if answer.claimed.count == limit { return nil }
         return min(answer.nextDue ?? Self.slowPoll, Self.slowPoll)
@@ -115,8 +141,9 @@ public final class Worker: Sendable {
         let place = RunPlace(places)
         do {
             if let deaths = claimed.record.queueing?.deaths, deaths > queue.deathLimit * 2 {
-                try await core.bury(claimed, deaths)
+                let failure = try await core.bury(claimed, deaths)
                 place.giveUp()
+                observe(.ended(claimed.record, .failed(failure)))
                 return
             }
             guard let registered = core.registered(claimed.record.workflow) else {
@@ -124,8 +151,10 @@ public final class Worker: Sendable {
             }
             let execution = try registered.execute(core, claimed, place, queue.deathLimit)
             state.withLock { $0.runs[id] = execution }
+            observe(.began(claimed.record))
             Task { [self] in
-                _ = await execution.outcome.value()
+                let outcome = await execution.outcome.value()
+                observe(.ended(claimed.record, .init(outcome)))
                 place.giveUp()
                 state.withLock { state in
                     state.runs[id] = nil
@@ -134,8 +163,9 @@ public final class Worker: Sendable {
                 finishIfIdle()
             }
         } catch {
-            await core.leaveUnbegun(claimed, error)
+            let ending = await core.leaveUnbegun(claimed, error)
             place.giveUp()
+            observe(.ended(claimed.record, ending))
         }
     }
 }

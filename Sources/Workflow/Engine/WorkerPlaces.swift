@@ -54,6 +54,7 @@ final class WorkerPlaces: Sendable {
         var ledger: PlaceLedger
         var waiters: [Int: Promise<Bool>] = [:]
         var next = 0
+        var pausedUntil: ContinuousClock.Instant?
     }
 
     let queue: String
@@ -70,6 +71,21 @@ final class WorkerPlaces: Sendable {
     var free: Int { state.withLock { $0.ledger.free } }
 
     func take() { state.withLock { $0.ledger.take() } }
+
+    /// For how long no new runs are to be taken; `nil` when they may be.
+    var pause: Duration? {
+        state.withLock { state in
+            guard let end = state.pausedUntil, end > .now else {
+                state.pausedUntil = nil
+                return nil
+            }
+            return .now.duration(to: end)
+        }
+    }
+
+    func pause(until end: ContinuousClock.Instant) {
+        state.withLock { $0.pausedUntil = max($0.pausedUntil ?? end, end) }
+    }
 
     /// Waits for a place for a run that slept.
     ///

@@ -11,6 +11,7 @@ final class RunMetrics: Sendable {
         let workflow: String
         let step: String?
         let outcome: String?
+        var queue: String?
     }
 
     private enum Label: String {
@@ -18,6 +19,7 @@ final class RunMetrics: Sendable {
         case stepDuration = "workflow.step.duration"
         case stepAttempts = "workflow.step.attempts"
         case stepsReplayed = "workflow.steps.replayed"
+        case claimDuration = "workflow.claim.duration"
     }
 
     private struct Made {
@@ -59,6 +61,12 @@ final class RunMetrics: Sendable {
             .increment()
     }
 
+    /// A worker got runs of a queue from the store.
+    func claimed(_ queue: String, since asked: ContinuousClock.Instant) {
+        timer(Series(label: .claimDuration, workflow: "", step: nil, outcome: nil, queue: queue))?
+            .recordNanoseconds(asked.duration(to: .now).wholeNanoseconds)
+    }
+
     func stepReplayed(_ workflow: String) {
         counter(Series(label: .stepsReplayed, workflow: workflow, step: nil, outcome: nil))?.increment()
     }
@@ -98,24 +106,15 @@ final class RunMetrics: Sendable {
     private func bounded(_ series: Series, _ made: Made) -> Series {
         guard made.timers.count + made.counters.count >= Self.seriesLimit else { return series }
         return Series(
-            label: series.label, workflow: "other", step: series.step.map { _ in "other" }, outcome: series.outcome)
+            label: series.label, workflow: "other", step: series.step.map { _ in "other" }, outcome: series.outcome,
+            queue: series.queue.map { _ in "other" })
     }
 
     private func dimensions(_ series: Series) -> [(String, String)] {
+        if let queue = series.queue { return [("queue", queue)] }
         var dimensions = [("workflow", series.workflow)]
         if let step = series.step { dimensions.append(("step", step)) }
         if let outcome = series.outcome { dimensions.append(("outcome", outcome)) }
         return dimensions
-    }
-}
-
-extension Duration {
-    /// The duration in whole nanoseconds, held at the ends of the range.
-    var wholeNanoseconds: Int64 {
-        let (seconds, attoseconds) = components
-        let (product, overflow) = seconds.multipliedReportingOverflow(by: 1_000_000_000)
-        guard !overflow else { return seconds < 0 ? .min : .max }
-        let (sum, overflowed) = product.addingReportingOverflow(attoseconds / 1_000_000_000)
-        return overflowed ? (seconds < 0 ? .min : .max) : sum
     }
 }

@@ -28,6 +28,9 @@ protocol StoreReading: Sendable {
     /// How much is in the store.
     func figures() async throws -> StoreFigures
 
+    /// How much waits in a queue.
+    func figures(ofQueue queue: String) async throws -> QueueFigures
+
     /// What is wrong with the stored bytes, in words; empty when they are sound.
     func checkIntegrity() async throws -> [String]
 }

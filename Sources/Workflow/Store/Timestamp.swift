@@ -36,11 +36,16 @@ struct Timestamp: Hashable, Sendable, Comparable {
 
 extension Duration {
     /// The duration in whole milliseconds, rounded down to them, held at the ends of the range.
-    var wholeMilliseconds: Int64 {
+    var wholeMilliseconds: Int64 { whole(perSecond: 1000) }
+
+    /// The duration in whole nanoseconds, held at the ends of the range.
+    var wholeNanoseconds: Int64 { whole(perSecond: 1_000_000_000) }
+
+    private func whole(perSecond units: Int64) -> Int64 {
         let (seconds, attoseconds) = components
-        let (product, overflow) = seconds.multipliedReportingOverflow(by: 1000)
+        let (product, overflow) = seconds.multipliedReportingOverflow(by: units)
         guard !overflow else { return seconds < 0 ? .min : .max }
-        let (sum, overflowed) = product.addingReportingOverflow(attoseconds / 1_000_000_000_000_000)
+        let (sum, overflowed) = product.addingReportingOverflow(attoseconds / (1_000_000_000_000_000_000 / units))
         return overflowed ? (seconds < 0 ? .min : .max) : sum
     }
 }

@@ -92,7 +92,8 @@ struct BootCommand: AsyncParsableCommand {
 
     @MainActor
     private func boot(_ session: Session, _ reporter: RunReporter) async throws -> Int32 {
-        let use = try await session.catalog.use(session.catalog.find(snapshot), for: "boot")
+        let (catalog, found) = try await SharedRecords.findOrFetch(snapshot, reporter)
+        let use = try await catalog.use(found, for: "boot")
         defer { use.end() }
         try use.snapshot.requireBootable()
         if tty, RawTerminal.size == nil {

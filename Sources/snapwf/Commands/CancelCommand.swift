@@ -70,7 +70,8 @@ struct RunCanceller {
         session.name(record.place, token: token)
         if let place = record.place { try await Preflight.reach(place, in: session.environment) }
         do {
-            let handle = try await session.engine.resume(record.id, as: session.workflow())
+            try session.registerWorkflows()
+            let handle = try await session.engine.resume(record.id)
             _ = try await handle.result()
             return "had succeeded already"
         } catch let error as WorkflowError {

@@ -56,7 +56,11 @@ struct DecideCommand: AsyncParsableCommand {
                     default: throw error
                     }
                 }
-                return "decided; go on with it: snapwf resume \(record.id)"
+                guard let queue = record.queueing?.queue else {
+                    return "decided; go on with it: snapwf resume \(record.id)"
+                }
+                try await session.engine.unpark(record.id)
+                return "decided; a worker of queue \(queue) goes on with it"
             }
         }
     }

@@ -1,5 +1,6 @@
 import ArgumentParser
 import Files
+import Glibc
 import HelperInterface
 import SnapshotSteps
 import Workflow
@@ -67,9 +68,13 @@ struct GCCommand: AsyncParsableCommand {
             let session = try await Session.open(options, stored)
             let named = try places.place(session.environment.variables)
             session.name(named, token: places.token)
+            let turn = try await turn(session, reporter)
+            let looksAfterAll = dryRun || turn != nil
+            let others = looksAfterAll ? try await session.environment.shared?.installations() : nil
             let collector = GarbageCollector(
                 environment: session.environment, engine: session.engine, places: try places(of: session, and: named),
-                grace: .seconds(grace.seconds), retention: retention, otherStores: try await session.otherStores())
+                grace: .seconds(grace.seconds), retention: retention, otherStores: try await session.otherStores(),
+                others: others ?? [], turn: turn)
             let plan = try await collector.plan()
             var outcomes: [GarbageOutcome]?
             var runs = 0
@@ -78,7 +83,9 @@ struct GCCommand: AsyncParsableCommand {
                 try await collector.forgetIdle(plan)
                 runs = try await session.engine.deleteFinishedRuns(olderThan: .seconds(keepRuns.seconds))
                 try session.state.removeDetachedLogs(olderThan: .seconds(keepRuns.seconds))
+                try await tellOthers(session, reporter)
             }
+            await turn?.end()
             let catalog = session.catalog
             let verified =
                 verify ? try await VerifySnapshots.verify(try await catalog.snapshots(), in: catalog) : nil
@@ -89,6 +96,38 @@ struct GCCommand: AsyncParsableCommand {
             if document.items.contains(where: { $0.outcome == "failed" }) { throw Exit(.failed) }
             if verified?.contains(where: { !$0.whole }) == true { throw Exit(.badImage) }
         }
+    }
+
+    /// One at a time looks after what all installations of a shared store left elsewhere. Who does not get the turn within a
+    /// minute looks after its own.
+    @MainActor
+    private func turn(_ session: Session, _ reporter: RunReporter) async throws -> SharedTurn? {
+        guard !dryRun, let shared = session.environment.shared else { return nil }
+        let patience = ContinuousClock.now + .seconds(60)
+        let holder = "gc \(UInt64.random(in: 0 ... .max))"
+        while true {
+            let answer = try await shared.turn(
+                "gc", holder: holder, about: "the gc of process \(getpid()) on \(shared.host)", logger: session.logger)
+            switch answer {
+            case .mine(let turn): return turn
+            case .held(let by):
+                guard ContinuousClock.now < patience else {
+                    reporter.note("\(by) looks after the sandboxes of all: this one looks after its own")
+                    return nil
+                }
+                try await Task.sleep(for: .milliseconds(500))
+            }
+        }
+    }
+
+    /// What is here and what is not here any more, as the others see it.
+    @MainActor
+    private func tellOthers(_ session: Session, _ reporter: RunReporter) async throws {
+        guard let shared = session.environment.shared else { return }
+        let catalog = session.catalog
+        let here = try await catalog.snapshots().filter { catalog.bytesOnDisk(of: $0) != nil }
+        let count = try await shared.reconcile(with: here)
+        if count > 0 { reporter.note("brought \(count) records of the shared catalog up to date", always: false) }
     }
 
     /// Every place where this installation ever made a sandbox, and the one that the flags name.

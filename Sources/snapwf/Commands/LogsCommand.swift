@@ -34,22 +34,22 @@ struct LogsCommand: AsyncParsableCommand {
             let record = try await RecordedRuns.with(stored) { try await $0.findRun(self.run) }
             let beginning = since.map { Date().addingTimeInterval(-Double($0.seconds)) }
             var log = RunLog(run: record.id)
-            var told = record.status
+            var told = record.isLeft
             while true {
                 // Before the events: what a run that has ended did is all there then.
-                let (status, events) = try await RecordedRuns.with(stored) { reader in
-                    (try await reader.run(record.id)?.status, try await log.next(from: reader))
+                let (now, events) = try await RecordedRuns.with(stored) { reader in
+                    (try await reader.run(record.id), try await log.next(from: reader))
                 }
                 for event in events where beginning.map({ event.at >= $0 }) ?? true {
                     try deliver(options.json ? JSONText.line(EventDocument(event, isLine: true)) : event.line)
                 }
                 if events.count == RunLog.page { continue }
-                guard follow, let status, !status.isFinished else { return }
-                if status == .interrupted, told != .interrupted || !events.isEmpty {
+                guard follow, let now, !now.status.isFinished else { return }
+                if now.isLeft, !told || !events.isEmpty {
                     reporter.note(
-                        "interrupted; goes on when somebody resumes it: snapwf resume \(record.id)", always: false)
+                        "\(now.standing); goes on when somebody resumes it: snapwf resume \(record.id)", always: false)
                 }
-                told = status
+                told = now.isLeft
                 try await Task.sleep(for: .milliseconds(200))
             }
         }

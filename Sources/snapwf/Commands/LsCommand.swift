@@ -14,7 +14,10 @@ struct LsCommand: AsyncParsableCommand {
     @Option(
         name: .shortAndLong,
         help:
-            "Only runs that are so: pending, running, sleeping, interrupted, succeeded, failed or cancelled. May be repeated."
+            """
+            Only runs that are so: pending, running, sleeping, interrupted, succeeded, failed or cancelled; of runs of queues \
+            also queued (they wait for a worker) or parked (no worker can go on). May be repeated.
+            """
     )
     var status: [StatusArgument] = []
 
@@ -31,13 +34,31 @@ struct LsCommand: AsyncParsableCommand {
         let reporter = RunReporter(options: options, progress: .plain)
         try await reporter.reportingErrors {
             guard let reader = try await RecordedRuns.open(stored) else { return try show([]) }
-            let runs = try await reader.runs(
-                RunQuery(
-                    statuses: status.isEmpty ? nil : Set(status.map(\.status)), workflow: SnapshotWorkflow.name,
-                    limit: limit))
+            let runs: Result<[RunRecord], any Error>
+            do {
+                runs = .success(try await found(in: reader))
+            } catch {
+                runs = .failure(error)
+            }
             await reader.close()
-            try show(runs.map(RunDocument.init))
+            try show(runs.get().map { RunDocument($0) })
         }
+    }
+
+    private func found(in reader: StoreReader) async throws -> [RunRecord] {
+        // The store knows nothing of a command's own words, so runs are read a page after the other.
+        let isPlain = status.allSatisfy { $0.standing == nil }
+        var query = RunQuery(
+            statuses: status.isEmpty ? nil : status.reduce(into: []) { $0.formUnion($1.statuses) },
+            limit: isPlain ? limit : max(limit, 500))
+        var found: [RunRecord] = []
+        while found.count < limit {
+            let page = try await reader.runs(query)
+            found += isPlain ? page : page.filter { run in status.contains { $0.holds(of: run) } }
+            guard page.count == query.limit, let last = page.last else { break }
+            query.before = last.id
+        }
+        return Array(found.prefix(limit))
     }
 
     private func show(_ runs: [RunDocument]) throws {
@@ -55,7 +76,7 @@ struct LsCommand: AsyncParsableCommand {
                 [["RUN", "STATUS", "BEGAN", "SNAPSHOT", "IMAGE"]]
                 + runs.map { run in
                     [
-                        run.id, run.status, ageText(run.createdAt.distance(to: now)), run.snapshot ?? "-",
+                        run.id, run.standing, ageText(run.createdAt.distance(to: now)), run.snapshot ?? "-",
                         run.image,
                     ]
                 }
@@ -69,15 +90,33 @@ struct LsCommand: AsyncParsableCommand {
 
 /// A run's status as people write it.
 struct StatusArgument: ExpressibleByArgument, CaseIterable {
-    let status: RunStatus
+    /// One that the store knows; nil for what is only said of runs of queues.
+    private let status: RunStatus?
+    /// What is only said of runs of queues; nil for what the store knows.
+    let standing: String?
 
-    static var allCases: [StatusArgument] { RunStatus.allCases.map { StatusArgument(status: $0) } }
-    static var allValueStrings: [String] { RunStatus.allCases.map(\.rawValue) }
+    static var allCases: [StatusArgument] {
+        RunStatus.allCases.map { StatusArgument(status: $0, standing: nil) }
+            + ["queued", "parked"].map { StatusArgument(status: nil, standing: $0) }
+    }
+    static var allValueStrings: [String] { allCases.map(\.word) }
 
-    init(status: RunStatus) { self.status = status }
+    private init(status: RunStatus?, standing: String?) {
+        self.status = status
+        self.standing = standing
+    }
 
     init?(argument: String) {
-        guard let status = RunStatus(rawValue: argument) else { return nil }
-        self.status = status
+        guard let known = Self.allCases.first(where: { $0.word == argument }) else { return nil }
+        self = known
+    }
+
+    private var word: String { status?.rawValue ?? standing ?? "" }
+
+    /// What the store is asked for.
+    var statuses: Set<RunStatus> { status.map { [$0] } ?? [.pending, .interrupted] }
+
+    func holds(of run: RunRecord) -> Bool {
+        status.map { $0 == run.status } ?? (run.standing == standing)
     }
 }

@@ -10,6 +10,9 @@ struct ResumeCommand: AsyncParsableCommand {
         commandName: "resume",
         abstract: "Goes on with interrupted runs, in the same sandboxes where they still live.",
         discussion: """
+            A run of a queue is its workers' (snapwf worker): of those only one that is parked, because no worker could go \
+            on with it, is given to them again.
+
             With --plan nothing happens: it prints what a resume would do with what is recorded, and exits 2 where a \
             step needs somebody's decision first (-q prints only the names of such steps).
             """)
@@ -61,8 +64,30 @@ struct ResumeCommand: AsyncParsableCommand {
                 return reporter.note("no run is interrupted")
             }
             for record in records { session.name(record.place, token: token) }
-            try await RunBatch(session: session, reporter: reporter, options: running).run(records.map(item))
+            let runs = try await releasingBatches(records, session, reporter)
+            guard !runs.isEmpty else { return await session.close() }
+            try await RunBatch(session: session, reporter: reporter, options: running).run(runs.map(item))
         }
+    }
+
+    /// Batches are only ever executed by workers: parked ones are given to them again, and nobody waits for them here.
+    ///
+    /// - Returns: the other runs.
+    private func releasingBatches(
+        _ records: [RunRecord], _ session: Session, _ reporter: RunReporter
+    ) async throws -> [RunRecord] {
+        for batch in records where batch.workflow == BatchWorkflow.name {
+            if batch.status.isFinished {
+                reporter.note("batch \(batch.id) has ended already: snapwf show \(batch.id)")
+            } else if let queueing = batch.queueing, !queueing.isParked {
+                await session.close()
+                throw SnapshotError.queued(batch.id, queueing)
+            } else {
+                try await session.engine.unpark(batch.id)
+                reporter.note("batch \(batch.id) is given to the workers again: snapwf show \(batch.id)")
+            }
+        }
+        return records.filter { $0.workflow != BatchWorkflow.name }
     }
 
     private func records(_ session: Session, _ reporter: RunReporter) async throws -> [RunRecord] {
@@ -71,8 +96,16 @@ struct ResumeCommand: AsyncParsableCommand {
             statuses: [.interrupted, .pending], workflow: SnapshotWorkflow.name, limit: 10_000)
         let found = try await session.engine.runs(interrupted)
         // On another machine there may be what this one lacks: layouts, archives, files of credentials.
-        let own = found.filter { !$0.isElsewhere(than: session.environment.owner) }
-        let others = found.count - own.count
+        let queued = found.filter { $0.queueing != nil }
+        let parked = queued.filter(\.isLeft)
+        if let first = parked.first {
+            reporter.note(
+                "\(parked.count) \(parked.count == 1 ? "run of a queue is" : "runs of queues are") parked; "
+                    + "see why, and let go: snapwf show \(first.id)")
+        }
+        let loose = found.filter { $0.queueing == nil }
+        let own = loose.filter { !$0.isElsewhere(than: session.environment.owner) }
+        let others = loose.count - own.count
         if others > 0 {
             reporter.note(
                 "\(others) interrupted \(others == 1 ? "run was" : "runs were") at work on other machines; "
@@ -83,7 +116,10 @@ struct ResumeCommand: AsyncParsableCommand {
 
     private func item(_ record: RunRecord) -> RunBatch.Item {
         .init(title: record.labels["image"] ?? record.id.description) { driver in
-            guard record.status.isFinished else { return try await driver.resume(record.id) }
+            guard record.status.isFinished else {
+                guard let queueing = record.queueing else { return try await driver.resume(record.id) }
+                return try await driver.release(record, to: queueing)
+            }
             driver.reporter.note("run \(record.id) has ended already: it \(record.status.rawValue)")
             return try await driver.outcome(ofFinished: record)
         }

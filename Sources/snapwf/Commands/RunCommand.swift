@@ -4,7 +4,7 @@ import FoundationEssentials
 import SnapshotSteps
 import Workflow
 
-struct RunCommand: AsyncParsableCommand {
+struct RunCommand: AsyncParsableCommand, RequestOptions {
     static let configuration = CommandConfiguration(
         commandName: "run",
         abstract: "Turns images into snapshots.",
@@ -67,6 +67,11 @@ struct RunCommand: AsyncParsableCommand {
             if running.detach { return try detach(reporter) }
             let session = try await Session.open(options, stored)
             if let place = requests.first?.request.place { session.name(place, token: places.token) }
+            if let shared = session.environment.shared, requests.contains(where: { $0.request.staysHere }) {
+                reporter.note(
+                    "the store is shared, and no registry is named for the other machines (push = \"REGISTRY/REPOSITORY\"): "
+                        + "what is made stays on this machine, \(shared.host)", always: false)
+            }
             var batch = RunBatch(session: session, reporter: reporter, options: running)
             batch.timeout = timeout.map { .seconds($0.seconds) }
             try await batch.run(
@@ -83,4 +88,9 @@ struct RunCommand: AsyncParsableCommand {
         reporter.note(
             "goes on in the background; follow it: snapwf logs --follow \(runs[0]); its output: \(log)", always: false)
     }
+}
+
+extension SnapshotRequest {
+    /// Whether no other machine can have what is made.
+    fileprivate var staysHere: Bool { push == nil && sharesTo == nil && register != .api }
 }

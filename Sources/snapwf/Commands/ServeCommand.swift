@@ -117,7 +117,7 @@ struct ServeCommand: AsyncParsableCommand {
     }
 
     private func serverConfiguration() throws -> SandboxServerConfiguration {
-        var configuration = SandboxServerConfiguration(address: try address())
+        var configuration = SandboxServerConfiguration(address: try ListenAddress.parse(listen, example: 7777))
         configuration.organization = org
         configuration.allowsPlaintext = allowPlaintext
         configuration.grace = .seconds(grace.seconds)
@@ -151,19 +151,6 @@ struct ServeCommand: AsyncParsableCommand {
         } catch {
             throw ConnectError(.invalidArgument, "the token file cannot be read: \(error)")
         }
-    }
-
-    private func address() throws -> ConnectServerConfiguration.Address {
-        if listen.hasPrefix("unix:") {
-            return .unix(path: Places.absolutePath(String(listen.dropFirst(5))))
-        }
-        guard let colon = listen.lastIndex(of: ":"), let port = Int(listen[listen.index(after: colon)...]),
-            (0...65_535).contains(port)
-        else {
-            throw SnapshotError(.usage, "--listen \(listen): write HOST:PORT, such as 127.0.0.1:7777, or unix:PATH")
-        }
-        let host = listen[..<colon].drop { $0 == "[" }.filter { $0 != "]" }
-        return .tcp(host: host.isEmpty ? "127.0.0.1" : String(host), port: port)
     }
 }
 

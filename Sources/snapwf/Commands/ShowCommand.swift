@@ -25,6 +25,7 @@ struct ShowCommand: AsyncParsableCommand {
             let resources = try await reader.resources(of: record.id)
             let events = try await reader.allEvents(of: record.id)
             let steps = try await reader.steps(of: record.id)
+            let images = record.workflow == BatchWorkflow.name ? try await reader.images(ofBatch: record.id) : []
             await reader.close()
             if options.json {
                 try deliver(
@@ -34,7 +35,11 @@ struct ShowCommand: AsyncParsableCommand {
                 try deliver((RunDocument(record).snapshot ?? record.id.description) + "\n")
             } else {
                 let timeline = Timeline(events, isAtWork: record.status != .interrupted)
-                let story = RunStory(run: record, resources: resources, timeline: timeline)
+                let story = RunStory(
+                    run: record, resources: resources, timeline: timeline,
+                    reasonToPark: record.queueing?.isParked == true && !record.status.isFinished
+                        ? events.reasonToPark : nil,
+                    images: images)
                 try deliver(
                     story.text(
                         now: Date(), width: Terminal.standardOutput.columns, isUTF8: Terminal.isUTF8))
@@ -44,6 +49,15 @@ struct ShowCommand: AsyncParsableCommand {
 }
 
 extension StoreReader {
+    /// In the order in which the batch named them.
+    func images(ofBatch id: RunID) async throws -> [RunRecord] {
+        try await runs(
+            RunQuery(
+                workflow: SnapshotWorkflow.name, labels: [BatchWorkflow.label: id.description],
+                limit: BatchRequest.largest)
+        ).reversed()
+    }
+
     /// The first hundred thousand events of a run; a run has some dozens.
     func allEvents(of id: RunID) async throws -> [EventRecord] {
         var all: [EventRecord] = []

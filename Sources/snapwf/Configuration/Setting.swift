@@ -41,10 +41,13 @@ struct Setting: Sendable {
         Setting(name: name, kind: kind, variable: variable, flag: nil, verbs: [], help: help)
     }
 
-    private static let places = ["run", "gc", "doctor"]
+    private static let places = ["run", "submit", "worker", "gc", "doctor"]
+    /// That ask for snapshots.
+    private static let asking = ["run", "submit"]
     /// That open the store of runs.
     private static let storing = [
-        "run", "resume", "gc", "ls", "list", "show", "logs", "cancel", "rm", "decide", "boot", "serve", "doctor",
+        "run", "submit", "worker", "resume", "gc", "ls", "list", "show", "logs", "cancel", "rm", "decide", "boot",
+        "serve", "doctor",
         "store status", "store copy", "store reopen",
     ]
     private static let registries = [
@@ -58,30 +61,33 @@ struct Setting: Sendable {
     static let all: [Setting] = [
         flagged("sandbox", .word(["local", "vm", "depot"]), places, group: "place", "Whose sandboxes."),
         flagged("api", .text, places, group: "place", "The Sandbox API that sandboxes come from."),
-        flagged("vcpus", .number(1...1024), ["run"], project: true, "Virtual processors of the sandbox."),
-        flagged("memory", .bytes, ["run"], project: true, "Memory of the sandbox."),
-        flagged("disk", .bytes, ["run"], project: true, "Disk of the sandbox."),
-        flagged("ttl", .span, ["run"], project: true, "How long a sandbox lives on when nobody looks after it."),
-        flagged("timeout", .span, ["run"], project: true, "How long a run may take."),
-        flagged("platform", .text, ["run"], project: true, "The platform to choose from an index."),
-        flagged("size", .bytes, ["run"], project: true, "The size of the file system."),
-        flagged("builder-image", .text, ["run"], "What the sandbox boots from."),
-        flagged("snapshot-binary-url", .text, ["run"], "Where the sandbox fetches the helper from."),
-        flagged("register", .word(["catalog", "registry", "api"]), ["run"], "Who keeps the snapshot."),
+        flagged("vcpus", .number(1...1024), asking, project: true, "Virtual processors of the sandbox."),
+        flagged("memory", .bytes, asking, project: true, "Memory of the sandbox."),
+        flagged("disk", .bytes, asking, project: true, "Disk of the sandbox."),
+        flagged("ttl", .span, asking, project: true, "How long a sandbox lives on when nobody looks after it."),
+        flagged("timeout", .span, asking, project: true, "How long a run may take."),
+        flagged("platform", .text, asking, project: true, "The platform to choose from an index."),
+        flagged("size", .bytes, asking, project: true, "The size of the file system."),
+        flagged("builder-image", .text, asking, "What the sandbox boots from."),
+        flagged("snapshot-binary-url", .text, asking, "Where the sandbox fetches the helper from."),
+        flagged("register", .word(["catalog", "registry", "api"]), asking, "Who keeps the snapshot."),
         flagged("creds-file", .path, registries, "Credentials of registries."),
         flagged("ca-file", .path, registries, "Certificates to trust of registries."),
-        flagged("plain-http", .list, registries, "Registry hosts that are spoken to without TLS."),
+        flagged("plain-http", .list, registries + ["submit"], "Registry hosts that are spoken to without TLS."),
         flagged("jobs", .number(1...64), ["run", "resume"], project: true, "How many images are worked on at once."),
         flagged(
             "on-interrupt", .word(["keep", "kill"]), ["run", "resume"], project: true,
             "What becomes of the sandbox of an interrupted run."),
         flagged(
-            "progress", .word(["auto", "tty", "plain", "json", "none"]), ["run", "resume"], project: true,
+            "progress", .word(["auto", "tty", "plain", "json", "none"]), ["run", "submit", "resume"], project: true,
             "How progress is told."),
         flagged("color", .word(["auto", "always", "never"]), ["*"], project: true, "Colours."),
         flagged("grace", .span, ["gc"], "How long an interrupted run keeps its sandbox."),
         flagged("keep-runs", .span, ["gc"], "How long the records of finished runs are kept."),
         flagged("store", .store, storing, "Where runs are recorded: postgresql://… or a path."),
+        plain(
+            "push", .text, "SNAPWF_PUSH",
+            "Where snapshots are pushed to for the other machines of a shared store: registry.example/team/snapshots."),
         plain("org", .text, "DEPOT_ORG_ID", "The organization that a token acts for."),
         plain("home", .path, "SNAPWF_HOME", "Where runs, snapshots and sandboxes are kept."),
         plain("depot-api-url", .text, "DEPOT_API_URL", "The API of --sandbox depot."),

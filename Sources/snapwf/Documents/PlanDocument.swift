@@ -72,7 +72,7 @@ struct PlanDocument: Encodable {
 
     private var facts: [[String]] {
         var rows = [
-            ["run", run.id], ["status", run.status + (heldBy.map { " (\($0))" } ?? "")], ["image", run.image],
+            ["run", run.id], ["status", run.standing + (heldBy.map { " (\($0))" } ?? "")], ["image", run.image],
         ]
         if heldBy != nil { rows.append(["note", "it is at work; this is what a resume would do if it died now"]) }
         if cancelRequested {
@@ -80,7 +80,11 @@ struct PlanDocument: Encodable {
         } else if pastDeadline {
             rows.append(["note", "its deadline has passed: a resume only releases what it owns, and it fails"])
         }
-        if heldBy == nil, undecided.isEmpty { rows.append(["next", "snapwf resume \(run.id)"]) }
+        if let queue = run.queue, !queue.parked {
+            rows.append(["next", "snapwf worker --queue \(queue.name)"])
+        } else if heldBy == nil, undecided.isEmpty {
+            rows.append(["next", "snapwf resume \(run.id)"])
+        }
         return rows
     }
 

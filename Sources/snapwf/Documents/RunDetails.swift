@@ -25,6 +25,10 @@ struct RunDetails: Encodable {
     let schema = 1
     let run: RunDocument
     let heldBy: String?
+    /// Why no worker goes on with it.
+    let parkedBecause: String?
+    /// What became of the images of a batch.
+    let images: [BatchResult.Row]?
     let steps: [Step]
     let resources: [Resource]
     let timeline: [Timeline.Span]
@@ -33,6 +37,8 @@ struct RunDetails: Encodable {
     init(run: RunRecord, steps: [StepRecord], resources: [ResourceRecord], events: [EventRecord]) {
         self.run = RunDocument(run)
         heldBy = run.holder
+        parkedBecause = self.run.queue?.parked == true ? events.reasonToPark : nil
+        images = BatchResult(run)?.rows
         self.steps = steps.map { step in
             Step(
                 name: step.name, scope: step.scope, state: step.state.rawValue, attempts: step.attempt,

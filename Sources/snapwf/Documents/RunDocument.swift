@@ -20,11 +20,24 @@ struct RunDocument: Encodable {
     let createdAt: Date
     let updatedAt: Date
     let finishedAt: Date?
+    /// Where it waits, or waited, for a worker; none for a run that its command executes.
+    let queue: Queue?
+    /// The batch that it belongs to.
+    let batch: String?
     /// What it made; not printed.
     let result: SnapshotResult?
+    /// The status for a person; not printed.
+    let standing: String
+
+    struct Queue: Encodable {
+        let name: String
+        let priority: Int
+        /// Whether no worker takes it until somebody deals with what stopped it.
+        let parked: Bool
+    }
 
     private enum CodingKeys: String, CodingKey {
-        case id, status, image, place, snapshot, error, createdAt, updatedAt, finishedAt
+        case id, status, image, place, snapshot, error, createdAt, updatedAt, finishedAt, queue, batch
     }
 
     init(_ run: RunRecord) {
@@ -38,5 +51,10 @@ struct RunDocument: Encodable {
         createdAt = run.createdAt
         updatedAt = run.updatedAt
         finishedAt = run.finishedAt
+        queue = run.queueing.map {
+            Queue(name: $0.queue, priority: $0.priority, parked: $0.isParked && !run.status.isFinished)
+        }
+        batch = run.labels[BatchWorkflow.label]
+        standing = run.standing
     }
 }

@@ -8,6 +8,10 @@ struct RunStory {
     let run: RunRecord
     let resources: [ResourceRecord]
     let timeline: Timeline
+    /// Why no worker goes on with it.
+    var reasonToPark: String?
+    /// The runs of a batch, in their order.
+    var images: [RunRecord] = []
 
     func text(now: Date, width: Int?, isUTF8: Bool) -> String {
         var text = table(facts(now), width: width)
@@ -18,6 +22,11 @@ struct RunStory {
         if !alive.isEmpty {
             text += "\n" + table([["STILL THERE", "STATE", "ID"]] + alive.map(row), width: width)
         }
+        if !images.isEmpty {
+            let rows = images.map { [$0.labels[RunDriver.imageLabel] ?? "?", $0.standing, $0.id.description] }
+            text += "\n" + table([["IMAGE", "STATUS", "RUN"]] + rows, width: width)
+        }
+        if let reasonToPark { text += "\n" + reasonToPark + "\n" }
         if let failure = run.failure { text += "\n" + failure.message + "\n" }
         return text
     }
@@ -26,7 +35,7 @@ struct RunStory {
         let document = RunDocument(run)
         let began = "\(localTime(run.createdAt)) (\(ageText(run.createdAt.distance(to: now))))"
         var rows = [
-            ["run", document.id], ["status", document.status + (run.holder.map { " (\($0))" } ?? "")],
+            ["run", document.id], ["status", document.standing + (run.holder.map { " (\($0))" } ?? "")],
             ["image", document.image], ["began", began],
         ]
         if document.place != SandboxPlace.local.description { rows.append(["place", document.place]) }
@@ -35,7 +44,11 @@ struct RunStory {
             rows.append(["snapshot", result.snapshotID + (result.cached ? " (cached)" : "")])
             rows.append(["size", "\(byteCountText(result.size)), \(result.entries) entries"])
         }
-        if run.status == .interrupted { rows.append(["next", "snapwf resume \(document.id)"]) }
+        if let queue = document.queue {
+            rows.append(["queue", queue.name + (queue.priority == 0 ? "" : ", priority \(queue.priority)")])
+            if document.standing == "queued" { rows.append(["next", "snapwf worker --queue \(queue.name)"]) }
+        }
+        if run.isLeft, !run.status.isFinished { rows.append(["next", "snapwf resume \(document.id)"]) }
         if run.status == .running || run.status == .sleeping {
             rows.append(["next", "snapwf logs --follow \(document.id)"])
         }

@@ -18,6 +18,7 @@ extension ErrorCode {
         case .imageNotFound: .imageNotFound
         case .runNotFound: .runNotFound
         case .runUnfinished: .runUnfinished
+        case .runQueued: .runQueued
         case .snapshotNotFound: .snapshotNotFound
         case .snapshotInUse: .snapshotInUse
         case .credentials: .credentials

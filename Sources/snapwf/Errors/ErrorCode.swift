@@ -27,7 +27,8 @@ struct ErrorCode: Sendable, Hashable {
     /// By exit status, then by name.
     static let all: [ErrorCode] = [
         .failed, .alreadyFinished, .cancelled, .catalog, .catalogNewer, .deadlinePassed, .diskFull, .helper,
-        .helperDied, .locksNotKept, .output, .runHeld, .runUnfinished, .sandboxLost, .snapshotDamaged, .snapshotInUse,
+        .helperDied, .locksNotKept, .output, .runHeld, .runQueued, .runUnfinished, .sandboxLost, .snapshotDamaged,
+        .snapshotInUse,
         .stateDirectory, .storeCorrupt, .storeFailed, .storeMoved, .storeNeedsMigration, .storeNewer, .storeNotEmpty,
         .storeNotWritable, .takenOver, .versionMismatch, .inDoubt, .imageNotFound, .runNotFound, .snapshotNotFound,
         .apiCredentials, .credentials,
@@ -77,6 +78,9 @@ struct ErrorCode: Sendable, Hashable {
     static let runHeld = ErrorCode(
         "run-held", .failed, "Another process is at work on the run.",
         "Watch it with snapwf logs --follow, or end it with snapwf cancel.", next: "snapwf logs --follow")
+    static let runQueued = ErrorCode(
+        "run-queued", .failed, "The run belongs to a queue: its workers execute it, and nobody else.",
+        "Start a worker for the queue, if none is there, or end the run with snapwf cancel.", next: "snapwf worker")
     static let runUnfinished = ErrorCode(
         "run-unfinished", .failed, "The run has to end before this can be done.",
         "Resume it, or cancel it; snapwf rm --force does both.", next: "snapwf ls")

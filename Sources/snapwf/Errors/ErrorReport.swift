@@ -28,6 +28,8 @@ struct ErrorReport {
             run = error.runs.first?.description
         case let error as RunStopped:
             self.init(error)
+        case let error as RunParked:
+            self.init(error)
         case let error as RunFailure:
             self.init(error)
         case let error as ResultNotTold:
@@ -71,6 +73,20 @@ struct ErrorReport {
             self.init(
                 cause.map { .of($0.code) } ?? .unavailable, cause?.message ?? error.error.description,
                 next: "snapwf resume \(error.run), which goes on in the same sandbox once that is mended")
+        }
+        run = error.run.description
+    }
+
+    private init(_ error: RunParked) {
+        if let step = error.step {
+            self.init(
+                .inDoubt, error.reason,
+                next: "snapwf decide \(error.run) \(step) --run-again, or --done JSON, or --failed REASON")
+            self.step = step
+        } else {
+            self.init(
+                .unavailable, "no worker can go on with the run: \(error.reason)",
+                next: "snapwf resume \(error.run), which gives it to a worker again once that is mended")
         }
         run = error.run.description
     }

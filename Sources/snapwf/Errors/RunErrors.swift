@@ -45,7 +45,49 @@ struct RunFailure: Error {
     var snapshotError: SnapshotError? { failure?.decoded(as: SnapshotError.self) }
 }
 
+/// A run of a queue waits for somebody: no worker can go on with it.
+struct RunParked: Error {
+    let run: RunID
+    let reason: String
+    /// The step that is in doubt, if that is why.
+    let step: String?
+
+    init(_ record: RunRecord, in engine: Engine) async throws {
+        run = record.id
+        reason =
+            try await engine.events(of: record.id, limit: 10_000).reasonToPark ?? "it cannot go on by itself"
+        step = try await engine.plan(record.id).undecided.first?.record.name
+    }
+}
+
+extension SnapshotError {
+    static func queued(_ id: RunID, _ queueing: RunRecord.Queueing) -> SnapshotError {
+        SnapshotError(
+            .runQueued,
+            "run \(id) is executed by the workers of queue \(queueing.queue): snapwf worker --queue \(queueing.queue)")
+    }
+}
+
+extension [EventRecord] {
+    /// Why the last worker of a run left it to a person.
+    var reasonToPark: String? {
+        last { $0.kind == "run.parked" }?.payload
+            .flatMap { try? JSONDecoder().decode([String: String].self, from: Data($0.utf8)) }?["reason"]
+    }
+}
+
 extension RunRecord {
+    /// How it stands, in the words of `snapwf ls`: a run of a queue is `queued` until a worker has it, and `parked` where none
+    /// takes it.
+    var standing: String {
+        guard let queueing, !status.isFinished else { return status.rawValue }
+        if queueing.isParked { return "parked" }
+        return status == .pending || status == .interrupted ? "queued" : status.rawValue
+    }
+
+    /// Whether nobody goes on with it by himself, though it has not ended.
+    var isLeft: Bool { queueing.map(\.isParked) ?? (status == .interrupted) }
+
     /// Where its sandbox is made; nil for this machine, and for a workflow of another kind.
     var place: SandboxPlace? {
         (try? JSONDecoder().decode(SnapshotRequest.self, from: Data(input.utf8)))?.place

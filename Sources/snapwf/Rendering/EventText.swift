@@ -13,6 +13,9 @@ extension EventRecord {
         let because = failure.map { ": \($0.message)" } ?? ""
         let attempt = attempt.map { " \($0)" } ?? ""
         switch kind {
+        case "run.enqueued": return "waits in its queue"
+        case "run.parked":
+            return "no worker goes on with it" + ([self].reasonToPark.map { ": \($0)" } ?? "")
         case "run.started": return "started"
         case "run.resumed": return "resumed"
         case "run.cancel_requested": return "its cancellation was asked for"

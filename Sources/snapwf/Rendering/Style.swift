@@ -32,7 +32,7 @@ struct Style: Sendable {
         switch word {
         case "succeeded", "done", "ok", "alive": return good(text)
         case "failed", "FAIL", "died", "lost": return bad(text)
-        case "interrupted", "running", "sleeping", "pending", "warn", "at": return open(text)
+        case "interrupted", "parked", "queued", "running", "sleeping", "pending", "warn", "at": return open(text)
         default: return text
         }
     }

@@ -23,6 +23,15 @@ struct RunDriver {
 
     static let requestLabel = "request"
 
+    static let imageLabel = "image"
+
+    /// What a run is found by.
+    static func labels(of request: SnapshotRequest, _ label: String) -> [String: String] {
+        var labels = [requestLabel: label, imageLabel: request.image]
+        if let place = request.place { labels[GarbageCollector.placeLabel] = place.description }
+        return labels
+    }
+
     private var workflow: SnapshotWorkflow {
         let reporter = reporter
         return session.workflow { reporter.show($0) }
@@ -33,8 +42,7 @@ struct RunDriver {
     /// - Parameter label: the same for the same request.
     func run(_ request: SnapshotRequest, label: String) async throws -> Outcome {
         if !request.ignoresCatalog, let unfinished = try await unfinishedRun(label) {
-            switch unfinished.status {
-            case .interrupted, .pending:
+            if unfinished.queueing == nil, unfinished.status == .interrupted || unfinished.status == .pending {
                 reporter.note("this image has an interrupted run, \(unfinished.id): going on with it")
                 do {
                     return try await resume(unfinished.id)
@@ -45,14 +53,11 @@ struct RunDriver {
                     default: throw error
                     }
                 }
-            default:
-                break
             }
             return try await attach(to: unfinished)
         }
         for note in try await Preflight.check(request, in: session.environment) { reporter.note(note, always: false) }
-        var labels = [Self.requestLabel: label, "image": request.image]
-        if let place = request.place { labels[GarbageCollector.placeLabel] = place.description }
+        let labels = Self.labels(of: request, label)
         let handle = try await session.engine.start(workflow, input: request, labels: labels, timeout: timeout)
         onRecorded(handle.id)
         reporter.begin(run: handle.id.description, image: request.image, platform: request.platform)
@@ -72,10 +77,26 @@ struct RunDriver {
         return try await drive(handle)
     }
 
-    /// Waits for a run that another process executes, and goes on with it if that process dies.
-    private func attach(to run: RunRecord) async throws -> Outcome {
-        let holder = run.owner.map { " (process \($0.pid) on \($0.host))" } ?? ""
-        reporter.note("run \(run.id) is at work on this image already\(holder): waiting for it")
+    /// Gives a parked run of a queue to its workers again, and waits for it.
+    ///
+    /// - Throws: `runQueued` for one that is not parked.
+    func release(_ run: RunRecord, to queueing: RunRecord.Queueing) async throws -> Outcome {
+        guard queueing.isParked else { throw SnapshotError.queued(run.id, queueing) }
+        try await session.engine.unpark(run.id)
+        reporter.note("run \(run.id) is given to the workers of queue \(queueing.queue)")
+        return try await attach(to: try await session.engine.run(run.id) ?? run)
+    }
+
+    /// Waits for a run that another process executes. If that process dies, it goes on with the run, unless a queue's
+    /// workers do.
+    func attach(to run: RunRecord) async throws -> Outcome {
+        if run.queueing == nil {
+            let holder = run.owner.map { " (process \($0.pid) on \($0.host))" } ?? ""
+            reporter.note("run \(run.id) is at work on this image already\(holder): waiting for it")
+        } else if run.status == .pending, let queue = run.queueing?.queue {
+            reporter.note(
+                "run \(run.id) waits in queue \(queue); its workers: snapwf worker --queue \(queue)", always: false)
+        }
         onRecorded(run.id)
         reporter.begin(run: run.id.description, image: run.labels["image"] ?? "", platform: nil)
         let watcher = EventWatcher(engine: session.engine, run: run.id, reporter: reporter)
@@ -83,7 +104,7 @@ struct RunDriver {
             while !Task.isCancelled {
                 try await watcher.showNew()
                 guard let record = try await session.engine.run(run.id) else { return nil }
-                if record.status.isFinished || record.status == .interrupted { return record }
+                if record.status.isFinished || record.isLeft { return record }
                 try await Task.sleep(for: .milliseconds(200))
             }
             return nil
@@ -97,9 +118,12 @@ struct RunDriver {
             record = nil
         }
         guard let record else {
-            reporter.note("no longer waiting; run \(run.id) goes on in its own process")
+            reporter.note(
+                "no longer waiting; run \(run.id) "
+                    + (run.queueing == nil ? "goes on in its own process" : "stays with its queue's workers"))
             throw Exit(.interrupted)
         }
+        if record.queueing?.isParked == true { throw try await RunParked(record, in: session.engine) }
         if record.status == .interrupted {
             reporter.note("its process ended: going on with it here")
             return try await resume(run.id)
@@ -119,7 +143,7 @@ struct RunDriver {
     }
 
     private func unfinishedRun(_ label: String) async throws -> RunRecord? {
-        // What another machine makes of the same image goes into its catalog.
+        // What another machine makes is a run of its own: where the result can travel, this one waits for it and fetches it.
         try await session.engine.unfinishedRun(
             labels: [Self.requestLabel: label], owner: session.environment.owner)
     }

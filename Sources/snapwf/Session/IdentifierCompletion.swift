@@ -29,13 +29,13 @@ private enum IdentifierCompletion {
             return []
         }
         let found =
-            (try? await reader.runs(RunQuery(statuses: statuses, workflow: SnapshotWorkflow.name, limit: 200))) ?? []
+            (try? await reader.runs(RunQuery(statuses: statuses, limit: 200))) ?? []
         await reader.close()
         let ordered =
             statuses == nil
             ? found : found.filter { $0.status == .interrupted } + found.filter { $0.status != .interrupted }
         let candidates = ordered.map { run in
-            Candidate(text: run.id.description, about: "\(run.status.rawValue), \(run.labels["image"] ?? "?")")
+            Candidate(text: run.id.description, about: "\(run.standing), \(run.labels["image"] ?? "?")")
         }
         return offered(candidates, last: "the newest run", prefix)
     }

@@ -4,10 +4,18 @@ import Sandbox
 import SnapshotSteps
 import Synchronization
 
+/// Who wants to know what is asked of providers elsewhere, and when one of them has enough. Both must return at once.
+struct ProviderWatch: Sendable {
+    let asked: @Sendable (SandboxPlace) -> Void
+    /// With whether it was refused for being one too many (HTTP 429), and how long the provider wants to be left alone.
+    let failed: @Sendable (SandboxPlace, Bool, Duration?) -> Void
+}
+
 /// The providers of places elsewhere, each made once. Tokens are read when they are used and kept nowhere.
 final class RemoteProviders: Sendable {
     private let variables: [String: String]
     private let points: CrashPoints?
+    private let watch: ProviderWatch?
     private let state = Mutex(State())
 
     private struct State {
@@ -17,9 +25,10 @@ final class RemoteProviders: Sendable {
         var token: String?
     }
 
-    init(variables: [String: String], points: CrashPoints?) {
+    init(variables: [String: String], points: CrashPoints?, watch: ProviderWatch? = nil) {
         self.variables = variables
         self.points = points
+        self.watch = watch
     }
 
     /// Says which place the command is about; before any provider is made.
@@ -42,10 +51,14 @@ final class RemoteProviders: Sendable {
             configuration.tokenSource = "\(tokenVariable(url)) or --token"
             configuration.caFile = nonEmpty(variables["SNAPWF_API_CA_FILE"])
             configuration.proxyEnvironment = variables
-            if let points {
-                configuration.observer = { event in
-                    points.pass("api:\(event.method.split(separator: "/").last ?? "").\(event.point.rawValue)")
+            if points != nil || watch != nil {
+                configuration.observer = { [points, watch] event in
+                    points?.pass("api:\(event.method.split(separator: "/").last ?? "").\(event.point.rawValue)")
+                    if event.point == .beforeSend { watch?.asked(place) }
                 }
+            }
+            if let watch {
+                configuration.onFailure = { watch.failed(place, $0.httpStatus == 429, $0.retryAfter) }
             }
             if let lag = nonEmpty(variables["SNAPWF_API_LISTING_LAG"]).flatMap(Span.init(argument:)) {
                 configuration.listingLag = .seconds(lag.seconds)
@@ -69,7 +82,10 @@ final class RemoteProviders: Sendable {
 
     private func tokenVariable(_ url: String) -> String { isDepot(url) ? "DEPOT_TOKEN" : "SNAPWF_TOKEN" }
 
-    private func isDepot(_ url: String) -> Bool {
+    private func isDepot(_ url: String) -> Bool { Self.isDepot(url, variables) }
+
+    /// Whether an address is Depot's, or the one that stands for it.
+    static func isDepot(_ url: String, _ variables: [String: String]) -> Bool {
         url == DepotProvider.Configuration.depotURL
             || nonEmpty(variables["DEPOT_API_URL"]).map { (try? ServerAddress($0).description) == url } ?? false
     }

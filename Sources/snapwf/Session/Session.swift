@@ -22,7 +22,11 @@ struct Session {
     private let remote: RemoteProviders
 
     /// Opens the state, making it at the first use, and sweeps what died or ran out since the last one.
-    static func open(_ options: GlobalOptions, _ stored: StoreOptions) async throws -> Session {
+    ///
+    /// - Parameter watch: told of what is asked of providers elsewhere.
+    static func open(
+        _ options: GlobalOptions, _ stored: StoreOptions, watch: ProviderWatch? = nil
+    ) async throws -> Session {
         var logger = Logger(label: "snapwf", factory: { StreamLogHandler.standardError(label: $0) })
         logger.logLevel = options.verbose ? .debug : .error
         let variables = ProcessInfo.processInfo.environment
@@ -48,7 +52,10 @@ struct Session {
             state: state, owner: owner, catalog: catalog, provider: provider,
             helperPath: Places.helper(variables, executable: executable), variables: variables, logger: logger)
         environment.probe = pass
-        let remote = RemoteProviders(variables: variables, points: points)
+        if runs.configuration.isShared {
+            environment.shared = try SharedCatalog(store: runs.configuration, owner: owner)
+        }
+        let remote = RemoteProviders(variables: variables, points: points, watch: watch)
         environment.providers = { place in
             switch place {
             case .local: provider
@@ -114,7 +121,14 @@ struct Session {
     /// Closes what is open. Nothing may be under way.
     func close() async {
         await engine.shutdown()
+        await environment.shared?.close()
         await remote.shutdown()
+    }
+
+    /// Makes known what runs there are, so that any of them can be gone on with.
+    func registerWorkflows() throws {
+        try engine.register(workflow())
+        try engine.register(BatchWorkflow())
     }
 
     /// The workflow of a run.

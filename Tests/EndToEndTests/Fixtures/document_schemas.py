@@ -13,7 +13,7 @@ VALIDATORS = {name: Draft202012Validator(each, registry=REGISTRY) for name, each
 
 # What each verb prints when it did not fail.
 OF_VERB = {
-    "run": "result", "resume": "result", "gc": "garbage", "ls": "runs", "show": "run", "logs": "event",
+    "run": "result", "submit": "submitted", "worker": "worker", "resume": "result", "gc": "garbage", "ls": "runs", "show": "run", "logs": "event",
     "cancel": "run-actions", "rm": "run-actions", "decide": "run-actions", "snapshots ls": "snapshots",
     "snapshots inspect": "snapshot", "snapshots verify": "verified-snapshots", "snapshots export": "exported-snapshot",
     "snapshots push": "pushed-snapshot", "snapshots pull": "snapshots", "snapshots rm": "removed-snapshots",

@@ -56,4 +56,34 @@ extension PostgresReading {
             return figures
         }
     }
+
+    func figures(ofQueue queue: String) async throws -> QueueFigures {
+        try await reader.read { connection in
+            let row = try connection.run(
+                """
+                WITH clock AS (SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint AS ms),
+                waiting AS (
+                    SELECT wake_at IS NULL OR wake_at <= ms AS is_due,
+                        ms - greatest(created_at, coalesce(wake_at, 0)) AS age
+                    FROM runs, clock
+                    WHERE queue = $1 AND status = 'pending' AND rest IS DISTINCT FROM 'parked'),
+                stopped AS (
+                    SELECT rest IS NOT DISTINCT FROM 'parked' AS is_parked, EXISTS (
+                        SELECT 1 FROM leases WHERE run_id = runs.id AND expires_at > clock_timestamp()) AS is_held
+                    FROM runs
+                    WHERE queue = $1 AND (
+                        status IN ('running', 'sleeping') OR (status = 'pending' AND rest = 'parked')))
+                SELECT (SELECT count(*) FROM waiting WHERE is_due)
+                        + (SELECT count(*) FROM stopped WHERE NOT is_parked AND NOT is_held) AS due,
+                    (SELECT count(*) FROM waiting WHERE NOT is_due) AS later,
+                    (SELECT count(*) FROM stopped WHERE is_parked) AS parked,
+                    (SELECT max(age) FROM waiting WHERE is_due) AS oldest
+                """, [queue]
+            ).first
+            return QueueFigures(
+                due: Int(try row?.integer("due") ?? 0), later: Int(try row?.integer("later") ?? 0),
+                parked: Int(try row?.integer("parked") ?? 0),
+                oldest: try row?.integer("oldest").map { .milliseconds(max($0, 0)) })
+        }
+    }
 }

@@ -21,8 +21,7 @@ struct ExportSnapshot: AsyncParsableCommand {
         try await reporter.reportingErrors {
             let path = Places.absolutePath(output)
             try Places.checkExport(path)
-            let catalog = try RecordedSnapshots.require()
-            let snapshot = try await catalog.find(self.snapshot)
+            let (catalog, snapshot) = try await SharedRecords.findOrFetch(self.snapshot, reporter)
             try await catalog.export(snapshot, to: path)
             if options.json {
                 try deliver(

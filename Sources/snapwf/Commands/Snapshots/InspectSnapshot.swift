@@ -17,16 +17,26 @@ struct InspectSnapshot: AsyncParsableCommand {
     func run() async throws {
         let reporter = RunReporter(options: options, progress: .plain)
         try await reporter.reportingErrors {
-            let catalog = try RecordedSnapshots.require()
-            let snapshot = try await catalog.find(self.snapshot)
-            let document = SnapshotDetails(
-                snapshot: SnapshotFacts(snapshot, bytesOnDisk: catalog.bytesOnDisk(of: snapshot)),
-                config: snapshot.config, inUseBy: try await catalog.holders(of: snapshot))
+            let document = try await document()
             if options.json {
                 try deliver(JSONText.document(document))
             } else {
-                try deliver(options.quiet ? snapshot.id + "\n" : document.text)
+                try deliver(options.quiet ? document.snapshot.id + "\n" : document.text)
             }
+        }
+    }
+
+    @MainActor
+    private func document() async throws -> SnapshotDetails {
+        do {
+            let catalog = try RecordedSnapshots.require()
+            let snapshot = try await catalog.find(self.snapshot)
+            return SnapshotDetails(
+                snapshot: SnapshotFacts(snapshot, bytesOnDisk: catalog.bytesOnDisk(of: snapshot)),
+                config: snapshot.config, inUseBy: try await catalog.holders(of: snapshot))
+        } catch let error as SnapshotError where error.code == .snapshotNotFound {
+            guard let (shared, config) = try await SharedRecords.find(self.snapshot) else { throw error }
+            return SnapshotDetails(snapshot: SnapshotFacts(elsewhere: shared), config: config, inUseBy: nil)
         }
     }
 }
@@ -44,7 +54,9 @@ struct SnapshotDetails: Encodable {
         var rows = [
             ["snapshot", snapshot.id], ["names", snapshot.names.joined(separator: ", ")],
             ["labels", snapshot.labelsText], ["image", snapshot.image], ["platform", snapshot.platform],
-            ["path", snapshot.path], ["size", sizeText], ["entries", "\(snapshot.entries)"],
+            ["path", snapshot.path ?? ""],
+            ["on", (snapshot.machines ?? []).joined(separator: ", ")], ["size", sizeText],
+            ["entries", "\(snapshot.entries)"],
             ["sha256", snapshot.sha256], ["uuid", snapshot.uuid], ["key", snapshot.key],
             ["verity", snapshot.verity?.rootHash ?? ""], ["from", snapshot.originText],
             ["created", snapshot.createdAt.formatted(.iso8601)],
@@ -60,6 +72,7 @@ struct SnapshotDetails: Encodable {
     }
 
     private var sizeText: String {
+        if snapshot.machines != nil { return "\(byteCountText(snapshot.size)), not on this machine" }
         let onDisk = snapshot.bytesOnDisk.map { byteCountText($0) + " on disk" } ?? "its file is missing"
         return "\(byteCountText(snapshot.size)), \(onDisk)"
     }

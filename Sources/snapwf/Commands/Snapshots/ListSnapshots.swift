@@ -25,7 +25,19 @@ struct ListSnapshots: AsyncParsableCommand {
             let catalog = try RecordedSnapshots.open()
             let all = try await catalog?.snapshots() ?? []
             let shown = all.reversed().filter { snapshot in filters.allSatisfy { $0.holds(of: snapshot) } }
-            try show(shown.map { SnapshotFacts($0, bytesOnDisk: catalog?.bytesOnDisk(of: $0)) }, hasAny: !all.isEmpty)
+            var facts = shown.map { SnapshotFacts($0, bytesOnDisk: catalog?.bytesOnDisk(of: $0)) }
+            var failure: (any Error)?
+            do {
+                // Names and labels are this installation's.
+                let others = try await SharedRecords.elsewhere(than: Set(all.map(\.key)))
+                if filters.isEmpty { facts += others.reversed().map { SnapshotFacts(elsewhere: $0) } }
+            } catch {
+                failure = error
+            }
+            facts.sort { $0.createdAt > $1.createdAt }
+            try show(facts, hasAny: !all.isEmpty)
+            // What is here is shown all the same.
+            if let failure { throw failure }
         }
     }
 
@@ -46,7 +58,7 @@ struct ListSnapshots: AsyncParsableCommand {
                     [
                         snapshot.id, snapshot.names.isEmpty ? "-" : snapshot.names.joined(separator: ","),
                         ageText(snapshot.createdAt.distance(to: Date())), byteCountText(snapshot.size),
-                        snapshot.bytesOnDisk.map(byteCountText) ?? "missing", snapshot.image,
+                        snapshot.whereabouts, snapshot.image,
                     ]
                 }
             try deliver(table(rows, width: Terminal.standardOutput.columns))

@@ -55,18 +55,14 @@ struct PullSnapshot: AsyncParsableCommand {
         reporter.show(PullProgress(phase: .resolve, bytes: 0, total: 0))
         let artifact = try await findArtifact(
             reference, platform: try Platform(parsing: platform), connect: { access.sources(logger: logger) })
-        let image = artifact.manifest.image
-        if let known = try await catalog.holding(image) {
+        if let known = try await catalog.holding(artifact.manifest.image) {
             reporter.note("\(known.id) is here already, with the same sha256", always: false)
             return known
         }
-        let place = try await catalog.incomingPlace(artifact.manifestDigest.hex)
-        defer { place.close() }
-        var download = SnapshotDownload(artifact, output: place.directory + "/image", logger: logger)
-        download.progress = { reporter.show(PullProgress(phase: $0, bytes: $1, total: $2)) }
-        let result = try await download.run { access.sources(cache: $0, logger: logger) }
-        return try await catalog.adopt(
-            result, file: result.output, from: place, origin: .pulled(reference: "\(artifact.reference)"))
+        return try await catalog.bring(
+            artifact, origin: .pulled(reference: "\(artifact.reference)"), logger: logger,
+            progress: { reporter.show(PullProgress(phase: $0, bytes: $1, total: $2)) }, waits: false,
+            connect: { access.sources(cache: $0, logger: logger) })
     }
 
     private func tell(_ snapshot: Snapshot, in catalog: Catalog) throws {

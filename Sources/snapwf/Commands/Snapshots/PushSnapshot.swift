@@ -47,6 +47,7 @@ struct PushSnapshot: AsyncParsableCommand {
         let result = try await push.run { access.sources(logger: Logger(label: "snapwf")) }
         // What is pushed stays pushed, also where nobody can write that down.
         try await catalog.notePush(of: snapshot, to: result.reference)
+        try await SharedRecords.tell(of: snapshot, place: result.reference)
         if options.json {
             try deliver(JSONText.document(Pushed(snapshot: snapshot.id, pushed: result)))
         } else if options.quiet {

@@ -27,12 +27,14 @@ struct RemoveSnapshots: AsyncParsableCommand {
             let catalog = try RecordedSnapshots.require()
             var document = RemovedSnapshots()
             var status: ExitStatus?
+            var keys: [String] = []
             for name in snapshots {
                 do {
                     let snapshot = try await catalog.find(name)
                     try await catalog.remove(
                         snapshot, if: .init(names: force ? nil : [name], allowsMissingFile: force))
                     document.removed.append(snapshot.id)
+                    keys.append(snapshot.key)
                 } catch let error as SnapshotError {
                     // The others are removed all the same.
                     let report = ErrorReport(error)
@@ -46,6 +48,8 @@ struct RemoveSnapshots: AsyncParsableCommand {
             } else {
                 try deliver(document.removed.map { (options.quiet ? "" : "removed ") + $0 + "\n" }.joined())
             }
+            // What this does not reach is brought in line by gc.
+            try await SharedRecords.forget(keys: keys)
             if let status { throw Exit(status) }
         }
     }

@@ -26,7 +26,10 @@ struct SnapshotFacts: Encodable {
     let image: String
     let manifestDigest: String
     let platform: String
-    let path: String
+    /// Null where the file is not here.
+    let path: String?
+    /// The hosts that have the file, of one that is not here.
+    var machines: [String]?
     let size: UInt64
     /// Holes not counted; null where the file is not there.
     let bytesOnDisk: UInt64?
@@ -49,7 +52,7 @@ struct SnapshotFacts: Encodable {
         image = snapshot.image
         manifestDigest = snapshot.manifestDigest
         platform = snapshot.platform
-        path = snapshot.path
+        path = snapshot.path.isEmpty ? nil : snapshot.path
         size = snapshot.size
         self.bytesOnDisk = bytesOnDisk
         sha256 = snapshot.sha256
@@ -68,6 +71,18 @@ struct SnapshotFacts: Encodable {
         bootMilliseconds = snapshot.bootMilliseconds
         createdAt = date(snapshot.createdAt)
         lastUsedAt = date(snapshot.lastUsedAt)
+    }
+
+    /// One that is not here, as the shared catalog tells of it.
+    init(elsewhere shared: SharedSnapshot) {
+        self.init(shared.snapshot(), bytesOnDisk: nil)
+        machines = Set(shared.copies.map(\.host)).sorted()
+    }
+
+    /// What a list says of its bytes.
+    var whereabouts: String {
+        guard let machines else { return bytesOnDisk.map(byteCountText) ?? "missing" }
+        return artifacts.isEmpty ? "on " + (machines.first ?? "nothing") : "registry"
     }
 
     /// Where it came from, for people.

@@ -5,7 +5,18 @@ import HelperInterface
 import OCI
 import SnapshotSteps
 
-extension RunCommand {
+/// The flags of a verb that asks for snapshots.
+protocol RequestOptions {
+    var image: [String] { get }
+    var snapshot: SnapshotOptions { get }
+    var keeping: KeepingOptions { get }
+    var access: ImageAccessOptions { get }
+    var places: PlaceOptions { get }
+    var machine: MachineOptions { get }
+    var force: Bool { get }
+}
+
+extension RequestOptions {
     /// What is asked for, each image once, with what makes two calls the same request.
     func requests() throws -> [(request: SnapshotRequest, label: String)] {
         var requests: [(request: SnapshotRequest, label: String)] = []
@@ -79,6 +90,7 @@ extension RunCommand {
         request.labels = labels.isEmpty ? nil : labels
         request.push = try keeping.push.map(pushReference)
         request.register = keeping.register ?? defaultTarget(request)
+        request.sharesTo = request.register == .api ? nil : try sharesTo()
     }
 
     /// `--output`: a file, or for several images a directory, in which each has a file of its name.
@@ -115,6 +127,22 @@ extension RunCommand {
         } catch let error as OCIError {
             throw SnapshotError(.usage, "--push \(text): \(error.message)")
         }
+    }
+
+    /// Where snapshots go that other machines are to have: the setting, where the store is shared.
+    private func sharesTo() throws -> String? {
+        guard let text = nonEmpty(ProcessInfo.processInfo.environment["SNAPWF_PUSH"]),
+            try stored.place(in: RecordedSnapshots.state()).configuration.isShared
+        else { return nil }
+        let reference = try? ImageReference(parsing: text + ":snap-0000000000000000")
+        guard let reference, case .registry = reference.transport, reference.digest == nil, !text.contains("@") else {
+            throw SnapshotError(
+                .usage,
+                "the setting push (SNAPWF_PUSH) must be a registry's repository without a tag, such as "
+                    + "ghcr.io/acme/snapshots, not \"\(text)\"")
+        }
+        let full = reference.description
+        return String(full[..<(full.lastIndex(of: ":") ?? full.endIndex)])
     }
 
     /// What makes two calls the same request.

@@ -1,0 +1,54 @@
+import FoundationEssentials
+
+/// One line of `snapwf worker --json`.
+struct WorkerDocument: Encodable {
+    enum Event: String, Encodable { case ready, began, ended, paused, unready, draining, stopped }
+
+    let schema = 1
+    let at: Date
+    let event: Event
+    var run: String?
+    var queue: String?
+    var image: String?
+    /// `succeeded`, `failed`, `cancelled`, `released`, `parked` or `lost`.
+    var outcome: String?
+    var snapshot: String?
+    var error: String?
+    var seconds: Double?
+    /// Of `ready`.
+    var queues: [String]?
+    var address: String?
+    /// Of `stopped`: how many runs were executed.
+    var executed: Int?
+
+    init(_ event: Event, at: Date = Date()) {
+        self.event = event
+        self.at = at
+    }
+}
+
+extension WorkerDocument {
+    /// The same for a person.
+    var words: String {
+        let what = "run \(run ?? "?")"
+        let image = image.map { ": \($0)" } ?? ""
+        switch event {
+        case .ready:
+            let pages = address.map { "\n  health and metrics: \($0)/readyz, /healthz, /metrics" } ?? ""
+            return "snapwf: takes runs from \((queues ?? []).joined(separator: ", "))\(pages)"
+        case .began: return "\(what) began\(image)"
+        case .ended:
+            let took = seconds.map { " in \(spanText($0))" } ?? ""
+            let result = (snapshot.map { ", \($0)" } ?? "") + (error.map { ": \($0)" } ?? "")
+            return "\(what) \(outcome ?? "ended")\(took)\(image)\(result)"
+        case .paused:
+            return
+                "snapwf: queue \(queue ?? "?") pauses for \(spanText(seconds ?? 0)): its provider refuses requests (429)"
+        case .unready: return "snapwf: the store does not answer: \(error ?? "?")"
+        case .draining:
+            return
+                "snapwf: takes no more runs; those at work have \(spanText(seconds ?? 0)). Once more to leave at once."
+        case .stopped: return "snapwf: stopped; \(executed ?? 0) runs executed"
+        }
+    }
+}

@@ -1,0 +1,72 @@
+import SnapshotSteps
+import Workflow
+
+/// Looks every few seconds how things stand: whether the store answers, what waits, what is left of sandboxes.
+struct WorkerPulse: Sendable {
+    let session: Session
+    let worker: Worker
+    let desk: WorkerDesk
+    let queues: [String]
+    /// Whether somebody reads the metrics.
+    let isMeasured: Bool
+    /// Whether the worker ends when there is nothing to do.
+    let endsWhenIdle: Bool
+
+    private static let interval = Duration.seconds(5)
+    private static let shortInterval = Duration.milliseconds(200)
+    private static let sweepInterval = Duration.seconds(60)
+    /// A worker that is to end when it is idle gives up on a store that does not answer for so long.
+    private static let patience = Duration.seconds(120)
+
+    /// Returns when there is nothing to do, where the worker is to end then; otherwise when its task is cancelled.
+    ///
+    /// - Throws: why the store could not be asked, of a worker that is to end when it is idle.
+    func beat() async throws {
+        var swept = ContinuousClock.now
+        var answered = ContinuousClock.now
+        while !Task.isCancelled {
+            do {
+                if try await isIdle(), endsWhenIdle { return }
+                answered = .now
+                desk.storeAnswered()
+            } catch is CancellationError {
+                return
+            } catch {
+                desk.storeFailed(error)
+                if endsWhenIdle, answered.duration(to: .now) > Self.patience { throw error }
+            }
+            if swept.duration(to: .now) > Self.sweepInterval {
+                await session.sweep()
+                swept = .now
+            }
+            do {
+                try await Task.sleep(for: endsWhenIdle ? Self.shortInterval : Self.interval)
+            } catch {
+                return
+            }
+        }
+    }
+
+    /// Whether nothing is at work here, and nothing waits that could be taken.
+    private func isIdle() async throws -> Bool {
+        let executed = worker.executed
+        let runs = Set(worker.runs)
+        for load in worker.load { desk.metrics.show(load) }
+        guard isMeasured || endsWhenIdle else {
+            _ = try await session.engine.runs(RunQuery(limit: 1))
+            return false
+        }
+        var due = 0
+        for queue in queues {
+            let figures = try await session.engine.figures(ofQueue: queue)
+            desk.metrics.show(figures, of: queue)
+            due += figures.due
+        }
+        if isMeasured {
+            let held = try await session.engine.resources(states: [.intended, .held, .releasing])
+            desk.metrics.show(sandboxes: held.count { runs.contains($0.runID) })
+        }
+        // One that was taken and ended meanwhile may have left something to do.
+        return runs.isEmpty && due == 0 && worker.runs.isEmpty && worker.executed == executed
+    }
+}

@@ -1,0 +1,73 @@
+import Foundation
+import Synchronization
+import Testing
+
+@testable import Workflow
+
+/// What a worker tells of its runs, and what is known of a queue from outside.
+@Suite("Workers, seen from outside", .everyStore)
+struct WorkerEventTests {
+    private struct Broken: Error {}
+
+    @Test("the figures of a queue count what may be taken, what is for later, and what waits for a person")
+    func figures() async throws {
+        try await withEngines(1) { engines, _ in
+            let engine = engines[0]
+            #expect(try await engine.figures(ofQueue: "q") == QueueFigures(due: 0, later: 0, parked: 0, oldest: nil))
+            let doubtful = try await engine.enqueue(Job(), input: "ask", queue: "q")
+            let worker = try await engine.work(
+                on: [QueueConfiguration("q", concurrency: 1)],
+                Job { input, run in
+                    let blocked = WorkflowError(.blocked(by: "a test"), "somebody has to help")
+                    if input == "ask" { throw run.execution.halt(blocked) }
+                    return input
+                })
+            while try await engine.figures(ofQueue: "q").parked == 0 { try await Task.sleep(for: .milliseconds(5)) }
+            await worker.drain(within: .seconds(10))
+            _ = try await engine.enqueue(Job(), input: "now", queue: "q")
+            _ = try await engine.enqueue(Job(), input: "later", queue: "q", notBefore: Date().addingTimeInterval(3600))
+            let figures = try await engine.figures(ofQueue: "q")
+            #expect(figures.due == 1 && figures.later == 1 && figures.parked == 1, "\(figures)")
+            #expect(figures.oldest.map { $0 >= .zero && $0 < .seconds(60) } == true, "\(figures)")
+            #expect(try await engine.run(doubtful.id)?.queueing?.isParked == true)
+        }
+    }
+
+    @Test("each run that is executed is told of twice, with how it ended; a queue that pauses gives none")
+    func events() async throws {
+        try await withEngines(1) { engines, _ in
+            let told = Mutex<[String]>([])
+            let worker = try await engines[0].work(
+                on: [QueueConfiguration("q", concurrency: 1)],
+                observing: { event in
+                    let words =
+                        switch event {
+                        case .began(let run): "began \(run.input)"
+                        case .ended(let run, .succeeded(let output)): "succeeded \(run.input) \(output)"
+                        case .ended(let run, .failed): "failed \(run.input)"
+                        case .ended(let run, let other): "\(other) \(run.input)"
+                        }
+                    told.withLock { $0.append(words) }
+                },
+                Job { input, _ in
+                    if input == "bad" { throw Broken() }
+                    return input
+                })
+            worker.pause("q", for: .milliseconds(400))
+            #expect(worker.load == [WorkerLoad(queue: "q", working: 0, resting: 0, isPaused: true)])
+            let handles = [
+                try await engines[0].enqueue(Job(), input: "good", queue: "q"),
+                try await engines[0].enqueue(Job(), input: "bad", queue: "q"),
+            ]
+            try await Task.sleep(for: .milliseconds(100))
+            #expect(told.withLock { $0 }.isEmpty, "it pauses")
+            #expect(try await handles[0].result() == "good")
+            await #expect(throws: WorkflowError.self) { try await handles[1].result() }
+            await worker.drain(within: .seconds(10))
+            #expect(
+                told.withLock { $0 } == [
+                    "began \"good\"", "succeeded \"good\" \"good\"", "began \"bad\"", "failed \"bad\"",
+                ])
+        }
+    }
+}
