@@ -1,3 +1,4 @@
+import enum TestSupport.TestSize
 import Testing
 import Workflow
 import WorkflowTesting

@@ -1,4 +1,5 @@
 import Foundation
+import enum TestSupport.TestSize
 import Testing
 import WorkflowTesting
 
