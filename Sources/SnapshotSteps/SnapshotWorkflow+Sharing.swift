@@ -1,3 +1,4 @@
+import Logging
 import Workflow
 
 /// The run's part in a store that installations share: a snapshot is made once, and the others fetch it.

@@ -1,6 +1,7 @@
 import Foundation
 import SnapshotSteps
 import Testing
+import Workflow
 
 @testable import snapwf
 

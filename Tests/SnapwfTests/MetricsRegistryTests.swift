@@ -28,7 +28,7 @@ struct MetricsRegistryTests {
         let registry = MetricsRegistry()
         registry.makeCounter(label: "c", dimensions: [("a", "1"), ("b", "2")]).increment(by: 1)
         registry.makeCounter(label: "c", dimensions: [("b", "2"), ("a", "1")]).increment(by: 1)
-        registry.makeMeter(label: "c_total", dimensions: []).set(7)
+        registry.makeMeter(label: "c_total", dimensions: []).set(7.0)
         #expect(registry.page().contains("\nc_total{a=\"1\",b=\"2\"} 2\n"))
         #expect(!registry.page().contains(" 7\n") && registry.page().contains("snapwf_metrics_dropped_total 1\n"))
     }

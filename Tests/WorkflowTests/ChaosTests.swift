@@ -2,6 +2,7 @@ import Foundation
 import Glibc
 import Synchronization
 import class TestSupport.TestPostgres
+import enum TestSupport.TestSize
 import Testing
 import WorkflowTesting
 

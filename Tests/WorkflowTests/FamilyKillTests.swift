@@ -1,5 +1,6 @@
 import Foundation
 import Glibc
+import enum TestSupport.TestSize
 import Testing
 import WorkflowTesting
 

@@ -74,12 +74,12 @@ final class WorkerPlaces: Sendable {
 
     /// For how long no new runs are to be taken; `nil` when they may be.
     var pause: Duration? {
-        state.withLock { state in
+        state.withLock { state -> Duration? in
             guard let end = state.pausedUntil, end > .now else {
                 state.pausedUntil = nil
                 return nil
             }
-            return .now.duration(to: end)
+            return ContinuousClock.Instant.now.duration(to: end)
         }
     }
 

@@ -4,6 +4,7 @@ import Files
 import FoundationEssentials
 import Glibc
 import HelperInterface
+import Sandbox
 import SnapshotSteps
 import UnixSignals
 import Workflow

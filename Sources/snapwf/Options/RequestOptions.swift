@@ -4,6 +4,7 @@ import Glibc
 import HelperInterface
 import OCI
 import SnapshotSteps
+import Workflow
 
 /// The flags of a verb that asks for snapshots.
 protocol RequestOptions {
@@ -13,6 +14,7 @@ protocol RequestOptions {
     var access: ImageAccessOptions { get }
     var places: PlaceOptions { get }
     var machine: MachineOptions { get }
+    var stored: StoreOptions { get }
     var force: Bool { get }
 }
 

@@ -21,12 +21,12 @@ struct RunDriver {
     /// Called as soon as the run is on disk.
     var onRecorded: @MainActor (RunID) -> Void = { _ in }
 
-    static let requestLabel = "request"
+    nonisolated static let requestLabel = "request"
 
-    static let imageLabel = "image"
+    nonisolated static let imageLabel = "image"
 
     /// What a run is found by.
-    static func labels(of request: SnapshotRequest, _ label: String) -> [String: String] {
+    nonisolated static func labels(of request: SnapshotRequest, _ label: String) -> [String: String] {
         var labels = [requestLabel: label, imageLabel: request.image]
         if let place = request.place { labels[GarbageCollector.placeLabel] = place.description }
         return labels

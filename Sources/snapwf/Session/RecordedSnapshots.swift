@@ -3,6 +3,7 @@ import HelperInterface
 import Logging
 import OCI
 import SnapshotSteps
+import Workflow
 
 /// The catalog, for verbs about snapshots: no engine is opened, and none is made where there is none.
 enum RecordedSnapshots {

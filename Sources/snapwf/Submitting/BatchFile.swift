@@ -67,7 +67,7 @@ struct BatchFile {
             }
             do {
                 lines.append(Line(number: number, entry: try BatchEntry(parsing: words)))
-            } catch let error as BatchEntry.Malformed {
+            } catch {
                 throw Self.refusal(number, name, error.why)
             }
         }
