@@ -179,7 +179,8 @@ let package = Package(
         .testTarget(
             name: "WorkflowTests",
             dependencies: [
-                "TestSupport", "Workflow", "WorkflowTesting", "WorkflowCrashChild", grdb, logging, metrics,
+                "TestSupport", "Workflow", "WorkflowTesting", "WorkflowCrashChild", "WorkflowPostgresMigrations",
+                grdb, logging, metrics,
                 .product(name: "InMemoryTracing", package: "swift-distributed-tracing"),
                 .product(name: "MetricsTestKit", package: "swift-metrics"), tracing,
             ],

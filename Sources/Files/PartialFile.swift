@@ -16,6 +16,22 @@ package struct PartialFile: ~Copyable {
         self.file = file
     }
 
+    /// The same, and waits for another writer. Blocks the thread.
+    ///
+    /// - Parameter patience: for how long.
+    package init(for path: String, mode: UInt32, patience: Duration) throws(FileError) {
+        let deadline = ContinuousClock.now + patience
+        while true {
+            do throws(FileError) {
+                self = try PartialFile(for: path, mode: mode)
+                return
+            } catch {
+                guard error.errno == EAGAIN, ContinuousClock.now < deadline else { throw error }
+                usleep(5_000)
+            }
+        }
+    }
+
     private static func claim(_ file: borrowing OpenFile) throws(FileError) {
         let descriptor = file.descriptor
         guard flock(descriptor, LOCK_EX | LOCK_NB) == 0 else {

@@ -24,10 +24,13 @@ package func writeFile(_ path: String, _ bytes: [UInt8], mode: mode_t) throws(Fi
 }
 
 /// Replaces a file as a whole: after a crash there is the old one or the new one, and at worst `<path>.partial`.
+///
+/// Of several that do so at once each waits for the one before it, ten seconds at most.
 package func replaceFile(_ path: String, _ bytes: [UInt8], mode: mode_t) throws(FileError) {
-    let partial = path + ".partial"
-    try writeFile(partial, bytes, mode: mode)
-    try renameDurably(partial, to: path)
+    let partial = try PartialFile(for: path, mode: mode, patience: .seconds(10))
+    try partial.file.write(bytes)
+    try partial.file.sync()
+    try partial.publish()
 }
 
 /// Renames and makes the new name durable. Both names must be on one file system.

@@ -86,20 +86,27 @@ public struct CrashDrill<W: WorkflowDefinition, World: Sendable>: Sendable {
     ///
     /// - Parameters:
     ///   - depth: how many crashes a scenario has at most.
+    ///   - share: with ``Depth/pairs``, of the second crashes only one in so many is tried, spread over all of them.
+    ///   - offset: which ones those are; any number. Equal numbers try the same ones.
     ///   - powerLossSeed: lets the power of the machine go with each crash; the next engine finds what the seed leaves
     ///     of the store (``FaultyDisk/cutPower(seed:)``). With `nil` only the process dies, and every write survives.
     ///   - check: says what is wrong with what a scenario left behind; empty if nothing is.
     public func run(
-        _ depth: Depth = .singles, powerLossSeed: UInt64? = nil,
+        _ depth: Depth = .singles, oneIn share: Int = 1, from offset: UInt64 = 0, powerLossSeed: UInt64? = nil,
         check: @Sendable (Scenario) async throws -> [String]
     ) async throws -> Summary {
         var summary = Summary()
+        var pair = offset
         let undisturbed = try await play([], powerLossSeed, &summary, check)
         summary.points = undisturbed.count
         for first in undisturbed {
             let recovery = try await play([first], powerLossSeed, &summary, check)
             guard depth == .pairs else { continue }
-            for second in recovery { _ = try await play([first, second], powerLossSeed, &summary, check) }
+            for second in recovery {
+                pair &+= 1
+                guard pair % UInt64(max(share, 1)) == 0 else { continue }
+                _ = try await play([first, second], powerLossSeed, &summary, check)
+            }
         }
         return summary
     }

@@ -1,4 +1,5 @@
 import Foundation
+import enum TestSupport.TestSize
 import Testing
 import Workflow
 import WorkflowTesting
@@ -83,7 +84,8 @@ struct CrashDrillTests {
 
     @Test("a second crash anywhere in the recovery from the first changes nothing about that")
     func pairs() async throws {
-        let summary = try await Self.drill().run(.pairs, check: Self.check)
+        let summary = try await Self.drill().run(
+            .pairs, oneIn: TestSize.count(4, long: 1), from: TestSize.seed("second crashes"), check: Self.check)
         print(
             "crash points: \(summary.points), scenarios with up to two crashes: \(summary.scenarios), "
                 + "of which missed their point: \(summary.missed)")
@@ -108,7 +110,8 @@ struct CrashDrillTests {
         }
         let drill = CrashDrill(
             input: 1, configuration: testConfiguration(), makeWorld: { World() }, makeWorkflow: { Failing(world: $0) })
-        let summary = try await drill.run(.pairs) { scenario in
+        let (share, offset) = (TestSize.count(2, long: 1), TestSize.seed("second crashes"))
+        let summary = try await drill.run(.pairs, oneIn: share, from: offset) { scenario in
             var defects: [String] = []
             if scenario.run.status != .failed { defects.append("the run is \(scenario.run.status)") }
             if scenario.run.failure?.message != "no such image" {

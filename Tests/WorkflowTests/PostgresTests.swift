@@ -4,6 +4,7 @@ import Glibc
 import Synchronization
 import class TestSupport.TestPostgres
 import Testing
+import WorkflowPostgresMigrations
 import WorkflowTesting
 
 @testable import Workflow
@@ -204,7 +205,8 @@ struct PostgresTests {
                 return try await group.reduce(0, +)
             }
             #expect(answers == 8)
-            #expect(try store.run("SELECT identifier FROM workflow_migrations").count == 1)
+            let applied = try store.run("SELECT identifier FROM workflow_migrations").compactMap { $0["identifier"] }
+            #expect(applied.sorted() == WorkflowPostgresMigrations.all.map(\.identifier), "\(applied)")
         }
     }
 

@@ -24,7 +24,10 @@ extension Catalog {
         // As long as a pull may take.
         let patience = ContinuousClock.now + .seconds(24 * 3600)
         while true {
-            if let known = try await here(image, origin: origin) { return known }
+            if let known = try await here(image, origin: origin) {
+                try await clear(artifact)
+                return known
+            }
             let place: IncomingPlace
             do {
                 place = try await incomingPlace(artifact.manifestDigest.hex)
@@ -34,13 +37,25 @@ extension Catalog {
             }
             defer { place.close() }
             // Whoever had the place may just have finished.
-            if let known = try await here(image, origin: origin) { return known }
+            if let known = try await here(image, origin: origin) {
+                try await onOwnThread { try removeTree(place.directory) }
+                return known
+            }
             var download = SnapshotDownload(artifact, output: place.directory + "/image", logger: logger)
             download.progress = progress
             let result = try await download.run(connect: connect)
             probe("fetch:download.after")
             return try await adopt(result, file: result.output, from: place, origin: origin)
         }
+    }
+
+    /// Removes what one that died gathered of an artifact that is here now; nothing while somebody is at it.
+    private func clear(_ artifact: FoundArtifact) async throws {
+        let name = artifact.manifestDigest.hex
+        guard fileExists(layout.incoming(ofPull: name)) else { return }
+        guard let place = try? await incomingPlace(name) else { return }
+        defer { place.close() }
+        try await onOwnThread { try removeTree(place.directory) }
     }
 
     /// What is here of an image that a registry offers; also where an earlier one died before the row.

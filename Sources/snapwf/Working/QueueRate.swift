@@ -7,7 +7,7 @@ struct QueueRate: ExpressibleByArgument {
 
     init?(argument: String) {
         let parts = argument.split(separator: "/", omittingEmptySubsequences: false).map(String.init)
-        guard parts.count == 2, parts[0].allSatisfy(\.isASCII), let number = Int(parts[0]),
+        guard parts.count == 2, !parts[1].isEmpty, parts[0].allSatisfy(\.isASCII), let number = Int(parts[0]),
             (1...1_000_000).contains(number), let span = Span(argument: parts[1]) ?? Span(argument: "1" + parts[1]),
             span.seconds > 0
         else { return nil }
