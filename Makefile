@@ -37,7 +37,7 @@ uninstall:
 release: build
 	scripts/release
 
-## test: everything CI runs, apart from the lint; one test at a time, so that a slow machine fails none for its slowness
+## test: everything CI runs, apart from the lint
 test:
 	@scripts/setup test
 	$(BUILD_RELEASE)

@@ -26,7 +26,8 @@ extension CommitThread where Backend == WritingServer {
     func perform<T: Sendable>(
         _ queries: @escaping @Sendable () throws -> [PostgresQuery], recovery: [PostgresQuery] = [],
         during: (@Sendable () -> Void)? = nil, isDurable: Bool = true,
-        refusal: (@Sendable (PostgresError.Refusal) -> any Error)? = nil, _ read: @escaping @Sendable ([PostgresResult]) throws -> T
+        refusal: (@Sendable (PostgresError.Refusal) -> any Error)? = nil,
+        _ read: @escaping @Sendable ([PostgresResult]) throws -> T
     ) async throws -> T {
         let result = Slot<T>()
         return try await watch.outcome { completion in

@@ -171,7 +171,9 @@ extension PostgresReading {
     func checkIntegrity() async throws -> [String] {
         try await reader.read { connection in
             var found: [String] = []
-            for table in ["runs", "steps", "resources", "events", "leases", "writers", "queues", "queue_starts", "signals"] {
+            for table in [
+                "runs", "steps", "resources", "events", "leases", "writers", "queues", "queue_starts", "signals",
+            ] {
                 do {
                     let results = try connection.pipeline(
                         [

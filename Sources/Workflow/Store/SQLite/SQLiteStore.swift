@@ -107,7 +107,8 @@ final class SQLiteStore: WorkflowStore, SQLiteReading {
     func deleteRun(_ id: RunID) async throws -> Bool {
         try await writer.perform { session in
             try session.db.execute(
-                sql: "DELETE FROM runs WHERE id = ? AND finished_at IS NOT NULL AND \(Self.isNoChild) AND \(Self.ownsNothing)",
+                sql:
+                    "DELETE FROM runs WHERE id = ? AND finished_at IS NOT NULL AND \(Self.isNoChild) AND \(Self.ownsNothing)",
                 arguments: [id.description])
             return session.db.changesCount == 1
         }
