@@ -1,5 +1,6 @@
 import Foundation
 import GRDB
+import Synchronization
 import Testing
 import WorkflowTesting
 
@@ -86,6 +87,63 @@ struct StoreCopyTests {
             let again = try await Engine(store: old.configuration, configuration: testConfiguration())
             #expect(try await again.run(run)?.status == .interrupted)
             await again.shutdown()
+        }
+    }
+
+    /// Starts a child, waits for a signal, and then for the child.
+    private struct Parent: WorkflowDefinition {
+        static let name = "parent"
+        static let version = 1
+
+        func run(_ input: String, in run: RunContext) async throws -> String {
+            let child = try await run.child("part", Job.self, input: "part", queue: "others")
+            let word = try await run.waitForSignal("word", as: String.self)
+            return try await child.result() + word
+        }
+    }
+
+    @Test("what waits in queues, for signals and for children goes on in the other store", arguments: pairs)
+    func queues(_ from: StoreKind, _ to: StoreKind) async throws {
+        try await TestStore.use(from) { old in
+            try await TestStore.use(to) { new in
+                let first = try await Engine(store: old.configuration, configuration: testConfiguration())
+                let queue = QueueConfiguration(
+                    "q", concurrency: 2, totalConcurrency: 1, rate: .init(starts: 1000, per: .seconds(600)))
+                let worker = try await first.work(on: [queue], Job(), Parent())
+                #expect(try await first.enqueue(Job(), input: "ended", queue: "q").result() == "ended")
+                let parent = try await first.enqueue(Parent(), input: "", queue: "q").id
+                try await until { try await first.run(parent)?.recordedStatus == .sleeping }
+                await worker.drain(within: .seconds(10))
+                #expect(try await first.signal(parent, "word", " and a word", key: "once"))
+                let low = try await first.enqueue(Job(), input: "low", queue: "q", dedupKey: "low").id
+                _ = try await first.enqueue(Job(), input: "high", queue: "q", priority: 5)
+                await first.shutdown()
+
+                let report = try await StoreCopy.move(from: old.configuration, to: new.configuration)
+                let counts = Dictionary(uniqueKeysWithValues: report.tables.map { ($0.name, $0.rows) })
+                #expect(counts["runs"] == 5 && counts["signals"] == 1, "\(counts)")
+                #expect(counts["queues"] == 1 && counts["queue_starts"] == 2, "\(counts)")
+
+                let second = try await Engine(store: new.configuration, configuration: testConfiguration())
+                #expect(try await !second.signal(parent, "word", "again", key: "once"))
+                #expect(try await second.enqueue(Job(), input: "low", queue: "q", dedupKey: "low").id == low)
+                let order = Mutex<[String]>([])
+                let job = Job { input, _ in
+                    order.withLock { $0.append(input) }
+                    return input
+                }
+                _ = try await second.work(
+                    on: [
+                        QueueConfiguration("q", concurrency: 2, keepsLimits: true),
+                        QueueConfiguration("others", concurrency: 1),
+                    ], job, Parent())
+                try await until {
+                    try await second.runs(RunQuery()).allSatisfy { $0.recordedStatus == .succeeded }
+                }
+                #expect(try await second.run(parent)?.output == "\"part and a word\"")
+                #expect(order.withLock { $0.filter { $0 != "part" } } == ["high", "low"])
+                await second.shutdown()
+            }
         }
     }
 

@@ -1,7 +1,7 @@
 /// How a worker takes runs from a queue.
 ///
 /// Concurrency over all workers, rate and fairness hold for every worker of the queue: they are kept in the store, and
-/// whichever worker was started last has set them.
+/// whichever worker was started last has set them, apart from those that keep what they find (``keepsLimits``).
 public struct QueueConfiguration: Sendable, Hashable {
     /// So many runs may begin in any period of that length.
     public struct Rate: Sendable, Hashable {
@@ -30,6 +30,8 @@ public struct QueueConfiguration: Sendable, Hashable {
     /// The label between whose values the queue is fair: of runs with the same priority, each value gets one in turn. Runs
     /// without it count as one value. `nil` for the order of age alone.
     public var fairness: String?
+    /// Whether ``totalConcurrency``, ``rate`` and ``fairness`` are left as the store has them; then nobody looks at those here.
+    public var keepsLimits: Bool
     /// How many workers may die while they execute one run. After one more the run is not executed any more: what it owns is
     /// released and it fails with a ``Failure`` of the kind `crashed`; and if that kills as many workers again, it fails and
     /// leaves what it owns to the garbage collector.
@@ -38,13 +40,14 @@ public struct QueueConfiguration: Sendable, Hashable {
     /// Makes a configuration; numbers out of range are brought into it.
     public init(
         _ name: String, concurrency: Int, totalConcurrency: Int? = nil, rate: Rate? = nil, fairness: String? = nil,
-        deathLimit: Int = 10
+        keepsLimits: Bool = false, deathLimit: Int = 10
     ) {
         self.name = name
         self.concurrency = max(concurrency, 1)
         self.totalConcurrency = totalConcurrency.map { max($0, 1) }
         self.rate = rate
         self.fairness = fairness
+        self.keepsLimits = keepsLimits
         self.deathLimit = max(deathLimit, 1)
     }
 

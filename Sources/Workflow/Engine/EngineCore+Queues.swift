@@ -32,7 +32,11 @@ extension EngineCore {
         try requireOpen()
         for queue in queues {
             try Names.check(queue.name, what: "queue")
-            try await store.configure(queue.settings)
+            if queue.keepsLimits {
+                try await store.introduce(queue: queue.name)
+            } else {
+                try await store.configure(queue.settings)
+            }
         }
         return Worker(core: self, queues: queues, observe: observe)
     }

@@ -52,6 +52,9 @@ protocol WorkflowStore: StoreReading {
     /// Sets what holds for all workers of a queue, whatever held before.
     func configure(_ queue: QueueSettings) async throws
 
+    /// Makes a queue known that is new, without limits; one that is known stays as it is.
+    func introduce(queue: String) async throws
+
     /// Claims runs that wait in a queue: first those whose worker died or let them go, then by priority, turn and age. No
     /// more than the queue's limits allow.
     func take(_ request: QueueRequest, owner: RunOwner) async throws -> QueueAnswer

@@ -16,7 +16,8 @@ struct WorkerCommand: AsyncParsableCommand {
         discussion: """
             As many workers as you like, on as many machines as share a store. One that dies loses nothing: another goes on \
             with its runs. Each provider has a queue of its own, so that one that wants to be left alone (429) slows no other. \
-            Limits are those that the worker of the queue said that was started last. Batches are taken by every worker.
+            Limits over all workers are those that somebody said last: a worker without such an option keeps \
+            them, --no-limits removes them. Batches are taken by every worker.
 
             SIGTERM or Ctrl-C: it takes no more runs, lets those at work end for --drain-within, hands the others over, and \
             exits with 0. A second one ends it at once with 75; nothing is lost then, either.
@@ -37,7 +38,7 @@ struct WorkerCommand: AsyncParsableCommand {
     @Option(help: "How many runs of each queue this worker works on at once, from 1 to 1000.")
     var concurrency = 2
 
-    @Option(help: "How many runs of each queue all workers work on at once. Default: no limit.")
+    @Option(help: "How many runs of each queue all workers work on at once.")
     var totalConcurrency: Int?
 
     @Option(help: ArgumentHelp("How many runs of each queue begin in a span, over all workers.", valueName: "n/span"))
@@ -45,6 +46,12 @@ struct WorkerCommand: AsyncParsableCommand {
 
     @Option(help: ArgumentHelp("Runs of the same priority take turns by the values of this label.", valueName: "label"))
     var fairness: String?
+
+    @Flag(
+        help: """
+            Remove what was said before with --total-concurrency, --rate and --fairness; the ones of this worker hold.
+            """)
+    var noLimits = false
 
     @Option(help: "When it is told to stop: how long runs at work may go on.")
     var drainWithin = Span(seconds: 30)
@@ -113,6 +120,8 @@ struct WorkerCommand: AsyncParsableCommand {
         try await Preflight.reach(place, in: session.environment)
     }
 
+    private var keepsLimits: Bool { !noLimits && totalConcurrency == nil && rate == nil && fairness == nil }
+
     /// - Returns: how many runs were executed.
     private func work(
         _ session: Session, _ desk: WorkerDesk, _ place: SandboxPlace, _ signals: UnixSignalsSequence,
@@ -122,9 +131,9 @@ struct WorkerCommand: AsyncParsableCommand {
         let limited = names.map { name in
             QueueConfiguration(
                 name, concurrency: concurrency, totalConcurrency: totalConcurrency, rate: rate?.rate,
-                fairness: fairness)
+                fairness: fairness, keepsLimits: keepsLimits)
         }
-        let batches = QueueConfiguration(BatchWorkflow.queue, concurrency: Self.batchesAtOnce)
+        let batches = QueueConfiguration(BatchWorkflow.queue, concurrency: Self.batchesAtOnce, keepsLimits: true)
         let worker = try await session.engine.work(
             on: limited + [batches], observing: { desk.take($0) }, session.workflow(), BatchWorkflow())
         desk.begin(worker, names + [BatchWorkflow.queue], at: address)

@@ -62,6 +62,13 @@ extension PostgresStore {
         ) { _ in }
     }
 
+    func introduce(queue: String) async throws {
+        try await writer.perform(
+            { [PostgresQuery("INSERT INTO queues (name) VALUES ($1) ON CONFLICT (name) DO NOTHING", [queue])] },
+            recovery: [PostgresQuery("SELECT 1")]
+        ) { _ in }
+    }
+
     func take(_ request: QueueRequest, owner: RunOwner) async throws -> QueueAnswer {
         let asked = Slot<ContinuousClock.Instant>()
         let lock = PostgresQuery(prepared: QueueStatement.lockQueue.name, [request.queue])

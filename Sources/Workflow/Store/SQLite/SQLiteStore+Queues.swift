@@ -47,6 +47,13 @@ extension SQLiteStore {
         bells.ring()
     }
 
+    func introduce(queue: String) async throws {
+        try await writer.perform { session in
+            try session.db.execute(
+                sql: "INSERT INTO queues (name) VALUES (?) ON CONFLICT (name) DO NOTHING", arguments: [queue])
+        }
+    }
+
     /// Gives all that wait their turns by another label.
     private static func dealTurns(_ queue: QueueSettings, _ db: Database) throws {
         let share = "coalesce((SELECT value FROM json_each(labels) WHERE key = :label), '')"
