@@ -280,6 +280,58 @@ struct QueueTests {
         }
     }
 
+    /// A box whose release does not return.
+    private struct HeldBox: DurableResource {
+        static let kind = "box"
+        let box: BoxResource
+
+        func find(_ key: ResourceKey) async throws -> [Box] { try await box.find(key) }
+        func create(_ key: ResourceKey) async throws -> Box { try await box.create(key) }
+        func liveness(of handle: Box, _ key: ResourceKey) async throws -> Liveness {
+            try await box.liveness(of: handle, key)
+        }
+        func release(_ handle: Box, _ key: ResourceKey) async throws {
+            box.world.effect("release")
+            try await Task.sleep(for: .seconds(600))
+        }
+        func externalID(of handle: Box) -> String { handle.id }
+    }
+
+    @Test("a run whose release kills its workers, too, fails and leaves what it owns in the ledger")
+    func buried() async throws {
+        let world = World()
+        let job = Job { input, run in
+            try await run.withResource(HeldBox(box: BoxResource(world: world)), named: "box") { run, _ in
+                try await run.step("work") { _ in
+                    world.effect("work")
+                    try await Task.sleep(for: .seconds(600))
+                }
+            }
+            return input
+        }
+        let queue = QueueConfiguration("q", concurrency: 1, deathLimit: 1)
+        try await TestStore.use { store in
+            let owner = try await Engine(store: store.configuration, configuration: queueConfiguration())
+            let poison = try await owner.enqueue(job, input: "poison", queue: "q")
+            for life in 1...3 {
+                let engine = try await Engine(store: store.configuration, configuration: queueConfiguration())
+                _ = try await engine.work(on: [queue], job)
+                try await until { life < 3 ? world.count("work") == life : world.count("release") == 1 }
+                engine.sever()
+                await engine.shutdown()
+            }
+            _ = try await owner.work(on: [queue], job)
+            guard case .runFailed(let failure)? = await code({ _ = try await poison.result() }) else {
+                Issue.record("the run did not fail")
+                return
+            }
+            #expect(failure.kind == .crashed)
+            #expect(world.count("work") == 2 && world.count("release") == 1 && world.alive.count == 1)
+            #expect(try await owner.resources(of: poison.id).map(\.state.isOpen) == [true])
+            await owner.shutdown()
+        }
+    }
+
     @Test("a run that needs a person is parked, and no worker takes it until it is unparked")
     func parked() async throws {
         let world = World()
