@@ -5,10 +5,25 @@ enum PostgresRead {
             SELECT 1 FROM leases WHERE run_id = runs.id AND expires_at > clock_timestamp()) AS is_held
         """
 
+    // Each column by its name: a prepared statement fails whose result gets another column, as it does when a newer
+    // program brings the schema up to date beside this one.
+    static let stepColumns = """
+        key, kind, scope, generation, state, attempt, failures, crashes, idempotency_key, in_doubt, input, input_hash,
+        output, error, progress, next_attempt_at, deadline_at, started_at, finished_at
+        """
+    static let resourceColumns = """
+        idempotency_key, name, kind, scope, generation, external_id, state, details, failures, resources.error,
+        intended_at, resources.updated_at
+        """
+
     /// `$1` id, here and below.
     static let run = "SELECT \(runColumns) FROM runs WHERE id = $1"
-    static let steps = "SELECT * FROM steps WHERE run_no = (SELECT no FROM runs WHERE id = $1) ORDER BY place"
-    static let resources = "SELECT * FROM resources WHERE run_no = (SELECT no FROM runs WHERE id = $1) ORDER BY place"
+    static let steps = """
+        SELECT \(stepColumns) FROM steps WHERE run_no = (SELECT no FROM runs WHERE id = $1) ORDER BY place
+        """
+    static let resources = """
+        SELECT \(resourceColumns) FROM resources WHERE run_no = (SELECT no FROM runs WHERE id = $1) ORDER BY place
+        """
 
     /// `$2` after which number, `$3` how many.
     static let events = """
@@ -18,7 +33,7 @@ enum PostgresRead {
 
     /// `$1` states.
     static let ledger = """
-        SELECT resources.*, runs.id AS run_id FROM resources JOIN runs ON runs.no = run_no
+        SELECT \(resourceColumns), runs.id AS run_id FROM resources JOIN runs ON runs.no = run_no
         WHERE state = ANY ($1::text[]) ORDER BY resources.place
         """
 
