@@ -38,18 +38,19 @@ struct Day: Sendable {
         }
         while arrivals.count < count { arrivals.append(Self.arrival(&random)) }
         jobs = arrivals.sorted().map { arrival in
-            Job(
-                arrival: arrival, megabytes: min(550 * exp(1.0 * Self.normal(&random)), 12_000),
-                creation: 2.5 * exp(0.5 * Self.normal(&random)), speed: 24 * exp(0.25 * Self.normal(&random)))
+            let megabytes: Double = 550 * exp(Self.normal(&random))
+            let creation: Double = 2.5 * exp(0.5 * Self.normal(&random))
+            let speed: Double = 24 * exp(0.25 * Self.normal(&random))
+            return Job(arrival: arrival, megabytes: min(megabytes, 12_000), creation: creation, speed: speed)
         }
     }
 
     /// A moment, likelier where more arrives: a quarter of the peak at night, the peak at three in the afternoon.
     private static func arrival(_ random: inout SeededGenerator) -> Double {
         while true {
-            let moment = uniform(&random) * seconds
-            let hours = moment / 3600 - 15
-            let rate = 0.25 + 0.75 * exp(-hours * hours / (2 * 3.2 * 3.2))
+            let moment: Double = uniform(&random) * seconds
+            let hours: Double = (moment / 3600 - 15) / 3.2
+            let rate: Double = 0.25 + 0.75 * exp(-hours * hours / 2)
             if uniform(&random) < rate { return moment }
         }
     }
