@@ -9,10 +9,10 @@ extension SnapshotWorkflow {
     func fetched(
         _ request: SnapshotRequest, _ resolution: Resolution, in run: RunContext, _ environment: SnapshotEnvironment
     ) async throws -> RegisteredSnapshot? {
-        guard let shared = environment.shared, !request.ignoresCatalog, [nil, .catalog].contains(request.register)
-        else {
-            return nil
-        }
+        guard let shared = environment.shared, !request.ignoresCatalog, [nil, .catalog].contains(request.register),
+            // One that came from another store in the middle goes on with its sandbox, and ends it.
+            !run.ownedSomething
+        else { return nil }
         let travels = request.pushReference(forKey: resolution.key) != nil
         let turn = try await run.step("turn", retry: Self.patient, timeout: .seconds(24 * 3600)) { _ in
             try await TurnStep(
@@ -27,8 +27,11 @@ extension SnapshotWorkflow {
             try await tellWhereItIs(resolution, shared, run)
             return nil
         }
-        let fetched = try await run.step("fetch", retry: Self.patient, timeout: .seconds(24 * 3600)) { _ in
-            try await FetchStep(environment: environment, request: request, shared: shared, key: resolution.key).run()
+        let fetched = try await run.step("fetch", retry: Self.patient, timeout: .seconds(24 * 3600)) { step in
+            try await FetchStep(
+                environment: environment, request: request, shared: shared, key: resolution.key,
+                isLast: step.attempt >= Self.fetches
+            ).run()
         }
         if let snapshot = fetched.snapshot { return snapshot }
         try await run.emit(
@@ -39,9 +42,48 @@ extension SnapshotWorkflow {
 
     /// A snapshot that never left its machine is made again.
     private func tellWhereItIs(_ resolution: Resolution, _ shared: SharedCatalog, _ run: RunContext) async throws {
-        guard let record = try await shared.snapshot(forKey: resolution.key), record.places.isEmpty else { return }
+        let record: SharedSnapshot?
+        do {
+            record = try await shared.snapshot(forKey: resolution.key)
+        } catch is CancellationError {
+            throw CancellationError()
+        } catch {
+            // What is only told ends no run.
+            return
+        }
+        guard let record, record.places.isEmpty else { return }
         try await run.emit(
             SandboxLabel.noteEvent, "\(record.id) is on \(record.hosts) only and in no registry: it is made here, too")
+    }
+
+    /// The snapshot as this machine has it. Where another one made it before this one took the run over, it is brought here.
+    func here(
+        _ snapshot: RegisteredSnapshot, _ request: SnapshotRequest, in run: RunContext,
+        _ environment: SnapshotEnvironment
+    ) async throws -> RegisteredSnapshot {
+        guard let shared = environment.shared, snapshot.path != nil,
+            try await environment.catalog.snapshot(forKey: snapshot.key) == nil
+        else { return snapshot }
+        // Once for each machine that has the run.
+        let brought = try await run.step(
+            "bring[\(environment.owner)]", retry: Self.patient, timeout: .seconds(24 * 3600)
+        ) { _ in
+            let output = try await FetchStep(
+                environment: environment, request: request, shared: shared, key: snapshot.key, isLast: false
+            ).run()
+            guard let brought = output.snapshot else {
+                throw SnapshotError(
+                    .snapshotNotFound,
+                    """
+                    the run made \(snapshot.id) on another machine, and it cannot be brought here: \
+                    \(output.problem ?? "nobody has it"). Run the image again
+                    """)
+            }
+            return brought
+        }
+        var result = snapshot
+        result.path = brought.path
+        return result
     }
 
     /// Keeps the turn of the key while `body` makes the snapshot, for those that wait for it.
@@ -75,6 +117,9 @@ extension SnapshotWorkflow {
     func isPushed(_ request: SnapshotRequest, _ environment: SnapshotEnvironment) -> Bool {
         request.push != nil || (environment.shared != nil && request.register != .api)
     }
+
+    /// How often a fetch is tried before the image is made here.
+    private static let fetches = 3
 
     /// The registry client has retries of its own below this; a server that went away is waited for by the store.
     private static let patient = RetryPolicy.exponential(attempts: 8, base: .seconds(1), cap: .seconds(30))

@@ -21,9 +21,10 @@ package struct SnapshotWorkflow: WorkflowDefinition {
             _ in
             try await ResolveStep(environment: environment, request: request).run()
         }
-        let registered: RegisteredSnapshot
+        var registered: RegisteredSnapshot
         var isCached = true
         if let cached = resolution.cached {
+            let cached = try await here(cached, request, in: run, environment)
             registered = try await completing(cached, resolution, request, in: run, environment)
         } else if let fetched = try await fetched(request, resolution, in: run, environment) {
             registered = try await completing(fetched, resolution, request, in: run, environment)
@@ -39,15 +40,16 @@ package struct SnapshotWorkflow: WorkflowDefinition {
                 }
             }
         }
+        registered = try await here(registered, request, in: run, environment)
         let naming = NameStep.Input(name: request.name, labels: request.labels ?? [:])
         if naming.name != nil || !naming.labels.isEmpty {
-            try await run.step("name", input: naming) { _ in
-                try await NameStep(environment: environment, snapshot: registered, input: naming).run()
+            try await run.step("name", input: naming) { [snapshot = registered] _ in
+                try await NameStep(environment: environment, snapshot: snapshot, input: naming).run()
             }
         }
         if let exportPath = request.exportPath {
-            try await run.step("export", input: exportPath) { _ in
-                try await ExportStep(environment: environment, snapshot: registered, path: exportPath).run()
+            try await run.step("export", input: exportPath) { [snapshot = registered] _ in
+                try await ExportStep(environment: environment, snapshot: snapshot, path: exportPath).run()
             }
         }
         return SnapshotResult(registered, exportedTo: request.exportPath, cached: isCached)

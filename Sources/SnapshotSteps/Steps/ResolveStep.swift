@@ -46,7 +46,12 @@ struct ResolveStep {
         let cached = !asksCatalog ? nil : try await environment.catalog.snapshot(forKey: key.hex)
         var isShared: Bool?
         if cached != nil, let shared = environment.shared {
-            isShared = try await shared.snapshot(forKey: key.hex)?.places.isEmpty == false
+            // In the repository of today's setting: an earlier one may be no more.
+            isShared =
+                try await shared.snapshot(forKey: key.hex)?.places.contains { [request] place in
+                    request.sharesTo.map { place.reference.hasPrefix($0 + "@") || place.reference.hasPrefix($0 + ":") }
+                        ?? true
+                } == true
         }
         return Resolution(
             image: image.reference.description, manifestDigest: image.manifestDigest.description,

@@ -80,6 +80,8 @@ struct FetchStep {
     let request: SnapshotRequest
     let shared: SharedCatalog
     let key: String
+    /// Whether a registry that cannot be reached is not waited for any more.
+    let isLast: Bool
 
     func run() async throws -> Output {
         try await translatingErrors {
@@ -96,7 +98,9 @@ struct FetchStep {
                 var registered = RegisteredSnapshot(snapshot, warnings: [])
                 registered.pushedTo = record.places.first?.reference
                 return Output(snapshot: registered)
-            } catch let error as SnapshotError where !error.isRetryable && Self.isOfThePlace(error.code) {
+            } catch let error as SnapshotError
+                where error.isRetryable ? isLast : Self.isOfThePlace(error.code)
+            {
                 return Output(problem: error.message)
             }
         }
@@ -127,6 +131,8 @@ struct ShareStep {
     func run() async throws {
         try await translatingErrors {
             guard let snapshot = try await environment.catalog.snapshot(forKey: key) else {
+                // The one that made it on another machine may have told them before this one took the run over.
+                if try await shared.snapshot(forKey: key) != nil { return }
                 throw SnapshotError(
                     .failed, "the snapshot was removed before others could be told of it; run again")
             }

@@ -21,6 +21,9 @@ public struct RunContext: Sendable {
         self.scope = scope
     }
 
+    /// Whether the run owned something when this process took it up: a resource that was not released.
+    package var ownedSomething: Bool { execution.recordedResources.contains { $0.state.isOpen } }
+
     /// Takes a named step: runs `body` unless an earlier process recorded its output, and records what it returned.
     ///
     /// The intent is on disk before `body` starts. The output is on disk before the next effect of this run starts, and
