@@ -7,7 +7,7 @@ ALTER TABLE runs
     -- Whose turn it is: the value of the queue's fairness label, and the round in which the run stands.
     ADD COLUMN share      text COLLATE "C" NOT NULL DEFAULT '',
     ADD COLUMN turn       bigint NOT NULL DEFAULT 0,
-    -- How many workers died while they executed it.
+    -- How many workers died while it worked, since its last step was done.
     ADD COLUMN deaths     bigint NOT NULL DEFAULT 0,
     -- How its last worker left it: for another one, or for a person. NULL while it is executed, and after a death.
     ADD COLUMN rest       text CHECK (rest IN ('yielded', 'parked')),

@@ -112,7 +112,8 @@ enum QueueStatement: String, CaseIterable {
                 FROM settings WHERE concurrency IS NOT NULL), $8::bigint)) AS left_over
             FROM clock),
         begun AS MATERIALIZED (
-            SELECT no AS run_no, id AS run_name, epoch AS last_epoch, rest IS NULL AS has_died FROM runs
+            SELECT no AS run_no, id AS run_name, epoch AS last_epoch, status = 'running' AND rest IS NULL AS has_died
+            FROM runs
             WHERE queue = $1 AND status IN ('running', 'sleeping') AND rest IS DISTINCT FROM 'parked'
                 AND NOT EXISTS (SELECT 1 FROM leases, clock WHERE run_id = id AND expires_at > clock.at)
                 AND (version || ' ' || workflow = ANY ($6::text[])
