@@ -1,6 +1,6 @@
 import Foundation
 
-/// Runs that wait in queues. A claim is one statement; of a queue with limits, after a lock on the queue's row.
+/// Runs that wait in queues. A claim is one statement; of a queue with limits, in a transaction that locks the queue's row.
 extension PostgresStore {
     func enqueue(_ run: NewRun, place: QueuePlace) async throws -> Enqueued {
         let values = [
@@ -17,7 +17,7 @@ extension PostgresStore {
             },
             recovery: [
                 PostgresQuery("SELECT count(*) AS made FROM runs WHERE id = $1", [run.id.description])
-            ] + (existing ?? []), during: run.during
+            ] + (existing ?? []), during: run.during, isNews: true
         ) { results in
             if try results[0].first?.integer("made") == 1 { return .recorded }
             // Its end may have come between the two statements; then the key is free.
@@ -58,7 +58,7 @@ extension PostgresStore {
                             queue.ratePeriod.map { "\($0)" }, label,
                         ]),
                 ]
-            }, recovery: [PostgresQuery("SELECT 1"), PostgresQuery("SELECT 1")]
+            }, recovery: [PostgresQuery("SELECT 1"), PostgresQuery("SELECT 1")], queueLock: queue.name, isNews: true
         ) { _ in }
     }
 
@@ -71,7 +71,6 @@ extension PostgresStore {
 
     func take(_ request: QueueRequest, owner: RunOwner) async throws -> QueueAnswer {
         let asked = Slot<ContinuousClock.Instant>()
-        let lock = PostgresQuery(prepared: QueueStatement.lockQueue.name, [request.queue])
         let due = PostgresQuery(prepared: QueueStatement.nextDue.name, [request.queue])
         // Not synced: an effect begins only after a commit that is, and that one takes this along.
         let (records, nextDue) = try await writer.perform(
@@ -82,22 +81,22 @@ extension PostgresStore {
                     Payload.text(of: owner), Self.array(request.workflows.map { "\($0.version) \($0.name)" }),
                     Self.array(request.workflows.map(\.name)), "\(request.limit)",
                 ]
-                return [lock, PostgresQuery(prepared: QueueStatement.take.name, values), due]
+                return [PostgresQuery(prepared: QueueStatement.take.name, values), due]
             },
             recovery: [
-                lock,
+                // One that is parked or left is not held, though its lease may still wait to be let go.
                 PostgresQuery(
                     """
                     SELECT \(PostgresRead.runColumns) FROM runs
-                    WHERE queue = $1 AND status = 'running' AND id IN (
+                    WHERE queue = $1 AND status = 'running' AND rest IS NULL AND id IN (
                         SELECT run_id FROM leases WHERE owner = $2::uuid AND expires_at > clock_timestamp())
                     """, [request.queue, self.owner]),
                 due,
-            ], isDurable: false
+            ], isDurable: false, queueLock: request.queue
         ) { results in
             (
-                try results[1].runRecords(),
-                try results[2].first?.integer("wait").map { Duration.milliseconds(max($0, 1)) }
+                try results[0].runRecords(),
+                try results[1].first?.integer("wait").map { Duration.milliseconds(max($0, 1)) }
             )
         }
         var claimed: [Claimed] = []
@@ -132,7 +131,7 @@ extension PostgresStore {
     }
 
     /// A list as PostgreSQL writes an array.
-    private static func array(_ words: [String]) -> String {
+    static func array(_ words: [String]) -> String {
         let quoted = words.map { word in
             "\"" + word.replacing("\\", with: "\\\\").replacing("\"", with: "\\\"") + "\""
         }
@@ -141,19 +140,17 @@ extension PostgresStore {
 
     func rouse(_ id: RunID, epoch: Int, queue: String) async throws -> Bool {
         let values = [id.description, "\(epoch)", "\(now.milliseconds)", queue]
-        let lock = PostgresQuery(prepared: QueueStatement.lockQueue.name, [queue])
         return try await writer.perform(
             {
-                [lock, PostgresQuery(prepared: QueueStatement.rouse.name, values)]
+                [PostgresQuery(prepared: QueueStatement.rouse.name, values)]
             },
             recovery: [
-                lock,
                 PostgresQuery(
                     "SELECT count(*) AS roused FROM runs WHERE id = $1 AND epoch = $2::bigint AND status = 'running'",
-                    [id.description, "\(epoch)"]),
-            ], isDurable: false, refusal: { Self.error($0, of: id) }
+                    [id.description, "\(epoch)"])
+            ], isDurable: false, queueLock: queue, refusal: { Self.error($0, of: id) }
         ) { results in
-            try results[1].first?.integer("roused") == 1
+            try results[0].first?.integer("roused") == 1
         }
     }
 
@@ -169,7 +166,7 @@ extension PostgresStore {
                         SELECT count(*) AS done FROM done
                         """, [id.description, "\(now.milliseconds)"])
                 ]
-            }, recovery: [PostgresQuery("SELECT 1 AS done")]
+            }, recovery: [PostgresQuery("SELECT 1 AS done")], isNews: true
         ) { results in
             try results[0].first?.integer("done") == 1
         }
@@ -199,7 +196,7 @@ extension PostgresStore {
                     SELECT count(*) AS sent, 0 AS known, (SELECT status FROM runs WHERE id = $1) AS status
                     FROM signals WHERE run_no = (SELECT no FROM runs WHERE id = $1) AND name = $2 AND key = $3
                     """, [signal.run.description, signal.name, signal.key])
-            ]
+            ], isNews: true
         ) { results in
             (
                 isSent: try results[0].first?.integer("sent") == 1,
@@ -260,7 +257,7 @@ extension PostgresStore {
                             [id.description, "\(epoch)", "\(now.milliseconds)"]),
                         cancelUnbegun(id),
                     ]
-                }
+                }, isNews: true
             ) { _ in })
     }
 

@@ -1,7 +1,7 @@
 /// What a writing connection has prepared for queues and signals.
 enum QueueStatement: String, CaseIterable {
     case enqueue
-    case lockQueue
+    case lockQueues
     case take
     case nextDue
     case rouse
@@ -15,11 +15,14 @@ enum QueueStatement: String, CaseIterable {
     var sql: String {
         switch self {
         case .enqueue: Self.enqueueSQL
-        // `$1` queue. Whoever counts what a limit allows does so alone; the count is a statement of its own, after this one,
-        // and sees what the last one who had the lock did. A queue without limits is locked by nobody.
-        case .lockQueue:
+        // `$1` queues. Whoever counts what a limit allows does so alone; the count is a statement of its own, after this one,
+        // and sees what the last one who had the lock did. A queue without limits is locked by nobody. A transaction locks
+        // all its queues at once, in the order of their names and before any run: so no two wait for each other here.
+        case .lockQueues:
             """
-            SELECT name FROM queues WHERE name = $1 AND (concurrency IS NOT NULL OR rate_limit IS NOT NULL) FOR UPDATE
+            SELECT name FROM queues
+            WHERE name = ANY ($1::text[]) AND (concurrency IS NOT NULL OR rate_limit IS NOT NULL)
+            ORDER BY name FOR UPDATE
             """
         case .take: Self.takeSQL
         case .nextDue: Self.nextDueSQL
