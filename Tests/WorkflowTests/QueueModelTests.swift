@@ -66,7 +66,8 @@ private struct QueueModel {
         case 0..<30: return ("enqueue", try await enqueue())
         case 30..<60: return ("take", try await take())
         case 60..<75: return ("finish", try await finish())
-        case 75..<80: return ("sleep", try await sleep())
+        case 75..<77: return ("step", try await step())
+        case 77..<80: return ("sleep", try await sleep())
         case 80..<84: return ("rouse", try await rouse())
         case 84..<89: return ("leave", try await leave())
         case 89..<91: return ("unpark", try await unpark())
@@ -162,6 +163,17 @@ private struct QueueModel {
         await relinquish(run, isOver: true)
         runs[run.number].status = .succeeded
         runs[run.number].holder = nil
+        return nil
+    }
+
+    private mutating func step() async throws -> String? {
+        guard let run = held() else { return nil }
+        let attempt = StepAttempt(key: "s\(run.epoch)-\(random.next())", scope: "", attempt: 1)
+        let intent = StepIntent(
+            attempt: attempt, kind: .step, generation: 0, failures: 0, crashes: 0, idempotencyKey: attempt.key,
+            policy: .retry, input: nil, inputHash: nil, progress: nil, wakeAt: nil, deadlineAt: nil)
+        try await write([.intent(intent), .done(attempt, output: "1")], run)
+        runs[run.number].deaths = 0
         return nil
     }
 

@@ -1,4 +1,4 @@
--- The tables of migrations/workflow/v0002_queues.sql, and what wakes those who wait.
+-- The tables of migrations/workflow/v0002_queues.sql. Who changes them tells those who wait, after the commit.
 
 -- The queue whose workers execute the run; NULL for one that is started and resumed by hand.
 ALTER TABLE runs
@@ -7,7 +7,7 @@ ALTER TABLE runs
     -- Whose turn it is: the value of the queue's fairness label, and the round in which the run stands.
     ADD COLUMN share      text COLLATE "C" NOT NULL DEFAULT '',
     ADD COLUMN turn       bigint NOT NULL DEFAULT 0,
-    -- How many workers died while they executed it.
+    -- How many workers died while it worked, since its last step was done.
     ADD COLUMN deaths     bigint NOT NULL DEFAULT 0,
     -- How its last worker left it: for another one, or for a person. NULL while it is executed, and after a death.
     ADD COLUMN rest       text CHECK (rest IN ('yielded', 'parked')),
@@ -54,20 +54,3 @@ CREATE TABLE signals (
 );
 
 CREATE INDEX signals_waiting ON signals (run_no, name, seq) WHERE received_by IS NULL;
-
--- Tells all that listen that there is something to look for: a run to take, a place that became free, an end, a signal.
--- What is told many times in one transaction is told once.
-CREATE FUNCTION tell_listeners() RETURNS trigger LANGUAGE plpgsql AS $$
-BEGIN
-    PERFORM pg_notify('workflow_' || (SELECT oid FROM pg_namespace WHERE nspname = tg_table_schema), '');
-    RETURN NULL;
-END
-$$;
-
-CREATE TRIGGER runs_tell_new AFTER INSERT ON runs FOR EACH ROW WHEN (new.queue IS NOT NULL)
-    EXECUTE FUNCTION tell_listeners();
-CREATE TRIGGER runs_tell_left AFTER UPDATE OF status, rest ON runs FOR EACH ROW
-    WHEN (new.queue IS NOT NULL AND (new.finished_at IS NOT NULL OR new.rest IS NOT NULL
-        OR (old.status = 'running' AND new.status = 'sleeping')))
-    EXECUTE FUNCTION tell_listeners();
-CREATE TRIGGER signals_tell AFTER INSERT ON signals FOR EACH ROW EXECUTE FUNCTION tell_listeners();

@@ -6,7 +6,7 @@ ALTER TABLE runs ADD COLUMN priority INTEGER NOT NULL DEFAULT 0;
 -- Whose turn it is: the value of the queue's fairness label, and the round in which the run stands.
 ALTER TABLE runs ADD COLUMN share TEXT NOT NULL DEFAULT '';
 ALTER TABLE runs ADD COLUMN turn INTEGER NOT NULL DEFAULT 0;
--- How many workers died while they executed it.
+-- How many workers died while it worked, since its last step was done.
 ALTER TABLE runs ADD COLUMN deaths INTEGER NOT NULL DEFAULT 0;
 -- How its last worker left it: for another one, or for a person. NULL while it is executed, and after a death.
 ALTER TABLE runs ADD COLUMN rest TEXT CHECK (rest IN ('yielded', 'parked'));

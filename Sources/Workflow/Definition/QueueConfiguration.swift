@@ -32,8 +32,8 @@ public struct QueueConfiguration: Sendable, Hashable {
     public var fairness: String?
     /// Whether ``totalConcurrency``, ``rate`` and ``fairness`` are left as the store has them; then nobody looks at those here.
     public var keepsLimits: Bool
-    /// How many workers may die while they execute one run. After one more the run is not executed any more: what it owns is
-    /// released and it fails with a ``Failure`` of the kind `crashed`; and if that kills as many workers again, it fails and
+    /// How many workers may die while one run works and gets no step done. After one more the run is not executed any more:
+    /// what it owns is released and it fails with a ``Failure`` of the kind `crashed`; and if that kills as many workers again, it fails and
     /// leaves what it owns to the garbage collector.
     public var deathLimit: Int
 

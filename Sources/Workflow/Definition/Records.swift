@@ -89,7 +89,7 @@ public struct RunRecord: Sendable, Hashable, Identifiable {
         public let queue: String
         /// Runs with a higher one are taken first.
         public let priority: Int
-        /// How many workers died while they executed it.
+        /// How many workers died while it worked, since its last step was done.
         public let deaths: Int
         /// Whether no worker takes it until somebody deals with what stopped it: see ``Engine/unpark(_:)``.
         public let isParked: Bool

@@ -23,6 +23,8 @@ public final class Worker: Sendable {
 
     /// How often is looked for what nothing told of, such as the end of a lease.
     private static let slowPoll = Duration.seconds(1)
+    /// How long after a look that found nothing the next one is made at the earliest, however much is told meanwhile.
+    private static let rest = Duration.milliseconds(50)
     /// How many runs are taken at once at most.
     private static let batch = 16
 
@@ -106,8 +108,12 @@ public final class Worker: Sendable {
         while !Task.isCancelled {
             do {
                 try core.requireOpen()
-                let pause = try await takeSome(queue, places)
-                if let pause { try await places.news.wait(atMost: pause) }
+                let look = try await takeSome(queue, places)
+                guard let pause = look.pause else { continue }
+                let looked = ContinuousClock.now
+                try await places.news.wait(atMost: pause)
+                // In a busy store much is told that is nothing to this queue.
+                if look.wasInVain { try await Task.sleep(until: looked + min(pause, Self.rest), clock: .continuous) }
             } catch is CancellationError {
                 return
             } catch let error as WorkflowError where error.code == .engineClosed {
@@ -121,18 +127,20 @@ public final class Worker: Sendable {
         }
     }
 
-    /// - Returns: how long to wait for news; `nil` if there may be more to take.
-    private func takeSome(_ queue: QueueConfiguration, _ places: WorkerPlaces) async throws -> Duration? {
-        if let pause = places.pause { return min(pause, Self.slowPoll) }
+    /// - Returns: how long to wait for news, `nil` if there may be more to take; and whether the store had nothing.
+    private func takeSome(
+        _ queue: QueueConfiguration, _ places: WorkerPlaces
+    ) async throws -> (pause: Duration?, wasInVain: Bool) {
+        if let pause = places.pause { return (min(pause, Self.slowPoll), false) }
         let limit = min(places.free, Self.batch)
-        guard limit > 0 else { return Self.slowPoll }
+        guard limit > 0 else { return (Self.slowPoll, false) }
         let request = QueueRequest(queue: queue.name, workflows: core.knownWorkflows, limit: limit)
         let asked = ContinuousClock.now
         let answer = try await core.store.take(request, owner: core.owner())
         if !answer.claimed.isEmpty { core.metrics.claimed(queue.name, since: asked) }
         for claimed in answer.claimed { await begin(claimed, queue, places) }
-        if answer.claimed.count == limit { return nil }
-        return min(answer.nextDue ?? Self.slowPoll, Self.slowPoll)
+        if answer.claimed.count == limit { return (nil, false) }
+        return (min(answer.nextDue ?? Self.slowPoll, Self.slowPoll), answer.claimed.isEmpty)
     }
 
     private func begin(_ claimed: Claimed, _ queue: QueueConfiguration, _ places: WorkerPlaces) async {

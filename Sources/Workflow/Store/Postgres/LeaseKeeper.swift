@@ -13,13 +13,16 @@ final class LeaseClaim: RunClaim {
 
     let id: RunID
     let epoch: Int
+    /// Whether the run is one of a queue, so that workers may wait for its place.
+    let isQueued: Bool
     private let loss = Mutex(Loss.none)
     /// When its term has passed, by this machine; `nil` before anybody counts it.
     private let end = Mutex<ContinuousClock.Instant?>(nil)
 
-    init(id: RunID, epoch: Int) {
+    init(id: RunID, epoch: Int, isQueued: Bool = true) {
         self.id = id
         self.epoch = epoch
+        self.isQueued = isQueued
     }
 
     func renew(until instant: ContinuousClock.Instant) { end.withLock { $0 = instant } }
@@ -61,6 +64,8 @@ final class LeaseClaim: RunClaim {
 final class LeaseKeeper: Sendable {
     private struct State {
         var held: [RunID: LeaseClaim] = [:]
+        /// Epochs that the server gave away, or forgot and may give to somebody else: the rows cannot tell them apart.
+        var lost: [RunID: Int] = [:]
         var isStarted = false
         var isStopped = false
         var watchdog: Task<Void, Never>?
@@ -104,6 +109,7 @@ final class LeaseKeeper: Sendable {
         let mustStart = state.withLock { state in
             guard !state.isStopped else { return false }
             state.held[claim.id] = claim
+            if state.lost[claim.id] == claim.epoch { state.lost[claim.id] = nil }
             defer { state.isStarted = true }
             return !state.isStarted
         }
@@ -123,7 +129,34 @@ final class LeaseKeeper: Sendable {
     func remove(_ id: RunID, epoch: Int) {
         state.withLock { state in
             if state.held[id]?.epoch == epoch { state.held[id] = nil }
+            if state.lost[id] == epoch { state.lost[id] = nil }
         }
+    }
+
+    /// Whether this store held the run under the epoch and the server does not know that any more.
+    func hasLost(_ id: RunID, epoch: Int) -> Bool {
+        state.withLock { $0.lost[id] == epoch }
+    }
+
+    /// Compares what is held with what the server knows, after the connection before was lost: a server that crashed, or that
+    /// follows another one, may have forgotten claims whose commit was not synced. Another one may get the same epoch then.
+    func compare(_ connection: PostgresConnection) throws {
+        let asked = state.withLock { $0.held.mapValues(\.epoch) }
+        guard !asked.isEmpty else { return }
+        let rows = try connection.run(
+            """
+            SELECT run_id, epoch FROM leases
+            WHERE owner = $1::uuid AND run_id = ANY ($2::text[])
+            """, [owner, PostgresRead.array(asked.keys.map(\.description))]
+        ).rows
+        var answered: [RunID: Int] = [:]
+        for row in rows { answered[try runID(row.needText("run_id"))] = Int(try row.needInteger("epoch")) }
+        renewed(asked, answered, at: nil)
+    }
+
+    /// Whether others may wait for what becomes of the run; also where it is not known.
+    func isQueued(_ id: RunID) -> Bool {
+        state.withLock { $0.held[id]?.isQueued ?? true }
     }
 
     /// The epoch under which this store holds the run.
@@ -160,15 +193,17 @@ final class LeaseKeeper: Sendable {
         for claim in over { claim.lose(.leaseOver(claim.id)) }
     }
 
-    private func renewed(_ asked: [RunID: Int], _ answered: [RunID: Int], at instant: ContinuousClock.Instant) {
+    /// - Parameter instant: when the renewal was asked for; `nil` where they were only looked at.
+    private func renewed(_ asked: [RunID: Int], _ answered: [RunID: Int], at instant: ContinuousClock.Instant?) {
         let lost = state.withLock { state -> [LeaseClaim] in
             var lost: [LeaseClaim] = []
             for (id, epoch) in asked {
                 guard let claim = state.held[id], claim.epoch == epoch else { continue }
                 if answered[id] == epoch {
-                    claim.renew(until: instant + term)
+                    if let instant { claim.renew(until: instant + term) }
                 } else {
                     state.held[id] = nil
+                    state.lost[id] = epoch
                     lost.append(claim)
                 }
             }

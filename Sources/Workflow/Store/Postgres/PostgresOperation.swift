@@ -1,6 +1,8 @@
 /// Something to do in the next transaction: statements that travel at once, and what becomes of their answers.
 struct PostgresOperation: CommitOperation {
     let urgency: WriteUrgency
+    /// The queue whose limits the statements look at: its row is locked before anything else of the transaction.
+    var queueLock: String? = nil
     /// The statements; called anew for each try. If it throws, nothing of the operation is done.
     let queries: @Sendable () throws -> [PostgresQuery]
     /// What is asked instead, one query for each, where the transaction was committed and its answers were lost. Empty where
@@ -8,8 +10,8 @@ struct PostgresOperation: CommitOperation {
     var recovery: [PostgresQuery] = []
     /// Whether the commit has to be safe from the loss of power before it is answered.
     var isDurable = true
-    /// The queue whose limits it looks at: its row is locked first, with those of the other operations in the transaction.
-    var queueLock: String? = nil
+    /// Whether others may wait for it: then all that listen are told, after the commit.
+    var isNews = false
     /// Called inside the transaction, when everything is done and not yet committed.
     var during: (@Sendable () -> Void)? = nil
     /// What it means that a statement that had to change a row did not.
@@ -27,7 +29,7 @@ extension CommitThread where Backend == WritingServer {
     /// Runs statements at once and returns what `read` made of the answers, after the commit.
     func perform<T: Sendable>(
         _ queries: @escaping @Sendable () throws -> [PostgresQuery], recovery: [PostgresQuery] = [],
-        during: (@Sendable () -> Void)? = nil, isDurable: Bool = true, queueLock: String? = nil,
+        during: (@Sendable () -> Void)? = nil, isDurable: Bool = true, queueLock: String? = nil, isNews: Bool = false,
         refusal: (@Sendable (PostgresError.Refusal) -> any Error)? = nil,
         _ read: @escaping @Sendable ([PostgresResult]) throws -> T
     ) async throws -> T {
@@ -35,8 +37,8 @@ extension CommitThread where Backend == WritingServer {
         return try await watch.outcome { completion in
             submit(
                 PostgresOperation(
-                    urgency: .now, queries: queries, recovery: recovery, isDurable: isDurable, queueLock: queueLock,
-                    during: during,
+                    urgency: .now, queueLock: queueLock, queries: queries, recovery: recovery, isDurable: isDurable,
+                    isNews: isNews, during: during,
                     refusal: refusal ?? { _ in
                         WorkflowError(.storeFailed, "a change does not fit what is recorded")
                     },

@@ -52,7 +52,7 @@ extension PostgresStore {
 
     private static func creation(of run: NewRun, _ results: [PostgresResult]) throws -> Creation {
         guard let row = results[0].first else { throw WorkflowError(.storeFailed, "the store did not answer") }
-        if try row.integer("made") == 1 { return .created(LeaseClaim(id: run.id, epoch: 1)) }
+        if try row.integer("made") == 1 { return .created(LeaseClaim(id: run.id, epoch: 1, isQueued: false)) }
         guard try row.integer("free") == 1 else { throw inUse(run.id) }
         // Its end may have come between the two statements; then the key is free.
         guard results.count > 1, let record = try results[1].runRecords().first else {
@@ -116,7 +116,7 @@ extension PostgresStore {
             guard let record = try results[1].runRecords().first else { return .answer(.unknown) }
             // One that this store holds already is not claimed anew, whatever a lost answer leaves to be seen.
             if let epoch, keeper.epoch(of: id) != epoch {
-                let claim = LeaseClaim(id: id, epoch: epoch)
+                let claim = LeaseClaim(id: id, epoch: epoch, isQueued: record.queueing != nil)
                 keeper.add(claim, asked: asked.value ?? .now)
                 return .answer(
                     .claimed(
@@ -138,7 +138,9 @@ extension PostgresStore {
         // commit. Neither has to survive a loss of power.
         let done = Promise<Void>()
         writer.submit(
-            PostgresOperation(urgency: isOver ? .withNext : .now, queries: { [query] }, isDurable: false) { _ in
+            PostgresOperation(
+                urgency: isOver ? .withNext : .now, queries: { [query] }, isDurable: false, isNews: !isOver
+            ) { _ in
                 done.fulfil(())
             })
         if !isOver { await done.value() }

@@ -1,6 +1,6 @@
 import Foundation
 
-/// Runs that wait in queues. A claim is one statement; of a queue with limits, after a lock on the queue's row.
+/// Runs that wait in queues. A claim is one statement; of a queue with limits, in a transaction that locks the queue's row.
 extension PostgresStore {
     func enqueue(_ run: NewRun, place: QueuePlace) async throws -> Enqueued {
         let values = [
@@ -17,7 +17,7 @@ extension PostgresStore {
             },
             recovery: [
                 PostgresQuery("SELECT count(*) AS made FROM runs WHERE id = $1", [run.id.description])
-            ] + (existing ?? []), during: run.during
+            ] + (existing ?? []), during: run.during, isNews: true
         ) { results in
             if try results[0].first?.integer("made") == 1 { return .recorded }
             // Its end may have come between the two statements; then the key is free.
@@ -58,7 +58,7 @@ extension PostgresStore {
                             queue.ratePeriod.map { "\($0)" }, label,
                         ]),
                 ]
-            }, recovery: [PostgresQuery("SELECT 1"), PostgresQuery("SELECT 1")]
+            }, recovery: [PostgresQuery("SELECT 1"), PostgresQuery("SELECT 1")], queueLock: queue.name, isNews: true
         ) { _ in }
     }
 
@@ -84,6 +84,7 @@ extension PostgresStore {
                 return [PostgresQuery(prepared: QueueStatement.take.name, values), due]
             },
             recovery: [
+                // One that is parked or left is not held, though its lease may still wait to be let go.
                 PostgresQuery(
                     """
                     SELECT \(PostgresRead.runColumns) FROM runs
@@ -165,7 +166,7 @@ extension PostgresStore {
                         SELECT count(*) AS done FROM done
                         """, [id.description, "\(now.milliseconds)"])
                 ]
-            }, recovery: [PostgresQuery("SELECT 1 AS done")]
+            }, recovery: [PostgresQuery("SELECT 1 AS done")], isNews: true
         ) { results in
             try results[0].first?.integer("done") == 1
         }
@@ -195,7 +196,7 @@ extension PostgresStore {
                     SELECT count(*) AS sent, 0 AS known, (SELECT status FROM runs WHERE id = $1) AS status
                     FROM signals WHERE run_no = (SELECT no FROM runs WHERE id = $1) AND name = $2 AND key = $3
                     """, [signal.run.description, signal.name, signal.key])
-            ]
+            ], isNews: true
         ) { results in
             (
                 isSent: try results[0].first?.integer("sent") == 1,
@@ -256,7 +257,7 @@ extension PostgresStore {
                             [id.description, "\(epoch)", "\(now.milliseconds)"]),
                         cancelUnbegun(id),
                     ]
-                }
+                }, isNews: true
             ) { _ in })
     }
 

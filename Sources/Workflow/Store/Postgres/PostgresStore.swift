@@ -14,7 +14,7 @@ final class PostgresStore: WorkflowStore, PostgresReading {
     /// How often cancellations are looked for that no notification told of.
     private static let slowPoll: Duration = .seconds(5)
 
-    /// What notifications of cancellations are sent over, as SQL: one channel for each schema.
+    /// What notifications are sent over, as SQL: one channel for each schema.
     static let channel = "('workflow_' || (SELECT oid FROM pg_namespace WHERE nspname = current_schema()))"
 
     private init(
@@ -43,7 +43,7 @@ final class PostgresStore: WorkflowStore, PostgresReading {
         do {
             let writer = try await CommitThread<WritingServer>.open(
                 flushDelay: configuration.flushDelay, metrics: metrics
-            ) { try WritingServer(configuration, address, writer: owner, metrics) }
+            ) { try WritingServer(configuration, address, writer: owner, keeper: keeper, metrics) }
             return PostgresStore(clock: clock, reader: reader, writer: writer, keeper: keeper, owner: owner)
         } catch {
             reader.stop()
@@ -64,11 +64,21 @@ final class PostgresStore: WorkflowStore, PostgresReading {
             PostgresOperation(
                 urgency: batch.urgency,
                 queries: { [self] in
-                    if batch.isMade?.value == false { throw WorkflowError.takenOver(batch.run) }
+                    if batch.isMade?.value == false || keeper.hasLost(batch.run, epoch: batch.epoch) {
+                        throw WorkflowError.takenOver(batch.run)
+                    }
                     return batch.queries(now: now)
                 },
-                during: batch.during, refusal: { Self.error($0, of: batch.run) },
+                isNews: isNews(batch), during: batch.during,
+                refusal: { Self.error($0, of: batch.run) },
                 completion: { completion($0.map { .failure($0) } ?? .success(())) }))
+    }
+
+    /// Nobody waits for a run without a queue, but workers for the children that it starts.
+    private func isNews(_ batch: WriteBatch) -> Bool {
+        guard batch.writes.contains(where: \.isNews) else { return false }
+        if keeper.isQueued(batch.run) { return true }
+        return batch.writes.contains { if case .child = $0 { true } else { false } }
     }
 
     static func error(_ refusal: PostgresError.Refusal, of run: RunID) -> WorkflowError {
@@ -98,9 +108,8 @@ final class PostgresStore: WorkflowStore, PostgresReading {
                             WHERE id = $1 AND finished_at IS NULL RETURNING no),
                         event AS (
                             INSERT INTO events (seq, run_no, at, kind)
-                            SELECT nextval('happenings'), no, $2::bigint, 'run.cancel_requested' FROM asked),
-                        told AS (SELECT pg_notify(\(Self.channel), '') FROM asked)
-                        SELECT (SELECT count(*) FROM asked) AS asked, (SELECT count(*) FROM told) AS told
+                            SELECT nextval('happenings'), no, $2::bigint, 'run.cancel_requested' FROM asked)
+                        SELECT count(*) AS asked FROM asked
                         """, [id.description, "\(now.milliseconds)"]),
                     PostgresQuery("SELECT status FROM runs WHERE id = $1", [id.description]),
                     PostgresQuery(
@@ -122,7 +131,7 @@ final class PostgresStore: WorkflowStore, PostgresReading {
                     [id.description]),
                 PostgresQuery("SELECT status FROM runs WHERE id = $1", [id.description]),
                 PostgresQuery("SELECT 1"), PostgresQuery("SELECT 1"),
-            ]
+            ], isNews: true
         ) { results -> (isAsked: Bool, status: RunStatus?) in
             (
                 try results[0].first?.integer("asked") == 1,

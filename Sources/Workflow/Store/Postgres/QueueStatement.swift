@@ -15,9 +15,9 @@ enum QueueStatement: String, CaseIterable {
     var sql: String {
         switch self {
         case .enqueue: Self.enqueueSQL
-        // `$1` queue. Whoever counts what a limit allows does so alone; the count is a statement of its own, after this one,
-        // and sees what the last one who had the lock did. A queue without limits is locked by nobody.
-        // `$1` all queues of the transaction: always in one order, so that no two transactions wait for each other.
+        // `$1` queues. Whoever counts what a limit allows does so alone; the count is a statement of its own, after this one,
+        // and sees what the last one who had the lock did. A queue without limits is locked by nobody. A transaction locks
+        // all its queues at once, in the order of their names and before any run: so no two wait for each other here.
         case .lockQueues:
             """
             SELECT name FROM queues
@@ -115,7 +115,8 @@ enum QueueStatement: String, CaseIterable {
                 FROM settings WHERE concurrency IS NOT NULL), $8::bigint)) AS left_over
             FROM clock),
         begun AS MATERIALIZED (
-            SELECT no AS run_no, id AS run_name, epoch AS last_epoch, rest IS NULL AND status = 'running' AS has_died FROM runs
+            SELECT no AS run_no, id AS run_name, epoch AS last_epoch, status = 'running' AND rest IS NULL AS has_died
+            FROM runs
             WHERE queue = $1 AND status IN ('running', 'sleeping') AND rest IS DISTINCT FROM 'parked'
                 AND NOT EXISTS (SELECT 1 FROM leases, clock WHERE run_id = id AND expires_at > clock.at)
                 AND (version || ' ' || workflow = ANY ($6::text[])

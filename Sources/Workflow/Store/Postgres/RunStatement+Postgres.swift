@@ -49,6 +49,13 @@ extension RunStatement {
                 FROM ours, changed)
             SELECT require_change(count(*), $1, $2::bigint) FROM changed
             """
+        // The run gets on, whatever its workers died of.
+        case .done:
+            """
+            WITH \(Self.ours()), changed AS (\(change) RETURNING 1),
+            survived AS (UPDATE runs SET deaths = 0 FROM ours, changed WHERE runs.no = ours.no AND deaths > 0)
+            SELECT require_change(count(*), $1, $2::bigint) FROM changed
+            """
         default:
             """
             WITH \(Self.ours()), changed AS (\(change) RETURNING 1)

@@ -6,6 +6,7 @@ enum StoreStatement: String, CaseIterable {
     case release
     case unsynced
     case mark
+    case tell
     case create
     case existing
     case claim
@@ -27,6 +28,9 @@ enum StoreStatement: String, CaseIterable {
             INSERT INTO writers (id, commits, seen_at) VALUES ($1::uuid, $2::bigint, now())
             ON CONFLICT (id) DO UPDATE SET commits = excluded.commits, seen_at = excluded.seen_at
             """
+        // A transaction of its own behind the one that it tells of. To tell takes a lock of the whole cluster until the end
+        // of the transaction, so nothing is synced in it. One that is lost is made good by whoever looks by himself.
+        case .tell: "SELECT set_config('synchronous_commit', 'off', true), pg_notify(\(PostgresStore.channel), '')"
         case .create: Self.createSQL
         case .existing:
             """

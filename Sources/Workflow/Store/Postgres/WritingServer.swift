@@ -32,9 +32,11 @@ final class WritingServer: CommitBackend {
     /// The transaction whose fate is not known: its COMMIT may have been sent, and no answer came.
     private var doubtful: Int?
 
-    init(_ configuration: StoreConfiguration, _ address: PostgresAddress, writer: String, _ metrics: StoreMetrics)
-        throws
-    {
+    /// - Parameter keeper: of the leases of this writer; each new connection is asked whether they still are there.
+    init(
+        _ configuration: StoreConfiguration, _ address: PostgresAddress, writer: String, keeper: LeaseKeeper,
+        _ metrics: StoreMetrics
+    ) throws {
         self.metrics = metrics
         self.writer = writer
         let rewrite = configuration.rewrite
@@ -45,6 +47,7 @@ final class WritingServer: CommitBackend {
                 RunStatement.allCases.map { ($0.name, rewrite($0, $0.postgres)) }
                     + StoreStatement.allCases.map { ($0.rawValue, rewriteClaims($0.rawValue, $0.sql)) }
                     + QueueStatement.allCases.map { ($0.name, rewriteClaims($0.name, $0.sql)) })
+            try keeper.compare(connection)
         }
         do {
             try link.connected().script("DELETE FROM writers WHERE seen_at < now() - interval '7 days'")
@@ -77,22 +80,52 @@ final class WritingServer: CommitBackend {
     ) throws -> [(any Error)?] {
         try metrics.transaction {
             doubtful = nil
-            var collisions = 0
-            var losses = 0
-            while true {
-                do {
-                    let errors = try settled(operations, lastCheck) ?? attempt(operations, lastCheck)
-                    link.worked()
-                    return errors
-                } catch let error as PostgresError where error.isLost && losses < Self.lossLimit {
-                    losses += 1
-                    link.drop()
-                } catch let error as PostgresError where error.isCollision && collisions < Self.collisionLimit {
-                    collisions += 1
-                    usleep(UInt32.random(in: 500...20_000))
-                }
+            do {
+                return try persistently(operations, lastCheck)
+            } catch let error as PostgresError where error.isCollision && doubtful == nil && operations.count > 1 {
+                return separately(operations, lastCheck)
             }
         }
+    }
+
+    private func persistently(
+        _ operations: [PostgresOperation], _ lastCheck: () throws -> Void
+    ) throws -> [(any Error)?] {
+        var collisions = 0
+        var losses = 0
+        while true {
+            do {
+                let errors = try settled(operations, lastCheck) ?? attempt(operations, lastCheck)
+                link.worked()
+                return errors
+            } catch let error as PostgresError where error.isLost && losses < Self.lossLimit {
+                losses += 1
+                link.drop()
+            } catch let error as PostgresError where error.isCollision && collisions < Self.collisionLimit {
+                collisions += 1
+                usleep(UInt32.random(in: 500...20_000))
+            }
+        }
+    }
+
+    /// Runs each operation in a transaction of its own, where all of them together got in the way of others again and again:
+    /// the less one locks, the less it collides.
+    ///
+    /// After one that could not be committed none is begun: what comes later may build on it.
+    private func separately(
+        _ operations: [PostgresOperation], _ lastCheck: () throws -> Void
+    ) -> [(any Error)?] {
+        var errors: [(any Error)?] = []
+        for operation in operations {
+            do {
+                let outcome = try persistently([operation], lastCheck)
+                errors.append(outcome.first ?? nil)
+            } catch {
+                errors += Array(repeating: error, count: operations.count - errors.count)
+                break
+            }
+        }
+        return errors
     }
 
     // MARK: - Together
@@ -110,6 +143,11 @@ final class WritingServer: CommitBackend {
         if lists.allSatisfy(\.isEmpty) {
             try lastCheck()
             return read(operations, lists.map { _ in [] })
+        }
+        if link.current == nil {
+            // A new connection may tell of leases that are lost: what is still to be done is decided after that.
+            _ = try link.connected(lastCheck)
+            return try attempt(operations, lastCheck)
         }
         let connection = try link.connected(lastCheck)
         do {
@@ -141,12 +179,16 @@ final class WritingServer: CommitBackend {
         var queries = beginning(operations, isDurable: operations.contains(where: \.isDurable))
         let head = queries.count
         queries += lists.joined()
+        let isNews = operations.contains(where: \.isNews)
         if !isWatched {
             try lastCheck()
             queries.append(PostgresQuery(prepared: StoreStatement.commit.rawValue))
             doubtful = number
         }
-        let results = try connection.pipeline(queries)
+        let count = queries.count
+        if !isWatched, isNews { queries.append(PostgresQuery(prepared: StoreStatement.tell.rawValue)) }
+        // What became of the telling is nobody's concern.
+        let results = try connection.pipeline(queries).prefix(count)
         if let index = results.firstIndex(where: \.isFailure), case .failure(let error) = results[index] {
             doubtful = nil
             try connection.script("ROLLBACK")
@@ -158,6 +200,7 @@ final class WritingServer: CommitBackend {
         if isWatched {
             for operation in operations { operation.during?() }
             try commit(connection, lastCheck)
+            if isNews { tell(connection) }
         }
         doubtful = nil
         var rest = try results.dropFirst(head).map { try $0.get() }[...]
@@ -177,6 +220,7 @@ final class WritingServer: CommitBackend {
         return nil
     }
 
+    /// What comes before the operations' own statements: the locks of all their queues are taken here, at once.
     private func beginning(_ operations: [PostgresOperation], isDurable: Bool) -> [PostgresQuery] {
         number += 1
         var queries = [PostgresQuery(prepared: StoreStatement.begin.rawValue)]
@@ -207,6 +251,17 @@ final class WritingServer: CommitBackend {
         doubtful = nil
     }
 
+    /// Says to all that listen that there is something to look for: a run to take, a place that became free, an end, a signal,
+    /// a cancellation.
+    private func tell(_ connection: PostgresConnection) {
+        do {
+            try connection.run(PostgresQuery(prepared: StoreStatement.tell.rawValue))
+        } catch {
+            // They look by themselves, too. But what may still answer later is asked nothing more.
+            if (error as? PostgresError)?.isLost != false { link.drop() }
+        }
+    }
+
     private func read(_ operations: [PostgresOperation], _ answers: [[PostgresResult]]) -> [(any Error)?] {
         var errors: [(any Error)?] = []
         for (operation, results) in zip(operations, answers) {
@@ -233,9 +288,8 @@ final class WritingServer: CommitBackend {
         _ operations: [PostgresOperation], _ lastCheck: () throws -> Void
     ) throws -> [(any Error)?] {
         let connection = try link.connected(lastCheck)
-        if case .failure(let error)? = try connection.pipeline(beginning(operations, isDurable: true)).first(
-            where: \.isFailure)
-        {
+        let opening = try connection.pipeline(beginning(operations, isDurable: true))
+        if case .failure(let error)? = opening.first(where: \.isFailure) {
             try connection.script("ROLLBACK")
             throw error
         }
@@ -246,6 +300,7 @@ final class WritingServer: CommitBackend {
             outcomes.append(outcome)
         }
         try commit(connection, lastCheck)
+        if operations.contains(where: \.isNews) { tell(connection) }
         return zip(operations, outcomes).map { operation, outcome in
             do {
                 try operation.read(try outcome.get())

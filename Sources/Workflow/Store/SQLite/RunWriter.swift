@@ -122,6 +122,8 @@ struct RunWriter {
             statement.bind(7, output)
             statement.bind(8, try session.sequence.next(db))
         }
+        // The run gets on, whatever its workers died of.
+        try db.cachedStatement(sql: "UPDATE runs SET deaths = 0 WHERE no = ? AND deaths > 0").execute(arguments: [no])
     }
 
     private func failed(_ attempt: StepAttempt, _ ending: StepEnding) throws {
