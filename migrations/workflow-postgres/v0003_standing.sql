@@ -15,7 +15,8 @@ CREATE TABLE store (
 
 INSERT INTO store (one, id, ancestors, state) VALUES (1, replace(gen_random_uuid()::text, '-', ''), '', 'open');
 
--- Where runs are not at home, none is made, claimed, cancelled or deleted, whatever program asks. The statement in here sees
+-- Where runs are not at home, none is made, claimed, cancelled, deleted or told
+-- anything, and no queue is changed, whatever program asks. The statement in here sees
 -- what was committed up to now, not only up to the beginning of the one that fired it.
 CREATE FUNCTION require_open() RETURNS trigger LANGUAGE plpgsql VOLATILE AS $$
 BEGIN
@@ -28,3 +29,20 @@ $$;
 
 CREATE TRIGGER runs_where_open BEFORE INSERT OR UPDATE OF epoch, cancel_requested_at OR DELETE ON runs
     FOR EACH ROW EXECUTE FUNCTION require_open();
+CREATE TRIGGER signals_where_open BEFORE INSERT ON signals FOR EACH ROW EXECUTE FUNCTION require_open();
+CREATE TRIGGER queues_where_open BEFORE INSERT OR UPDATE OR DELETE ON queues
+    FOR EACH ROW EXECUTE FUNCTION require_open();
+CREATE TRIGGER starts_where_open BEFORE INSERT OR UPDATE OR DELETE ON queue_starts
+    FOR EACH ROW EXECUTE FUNCTION require_open();
+
+-- Tells whoever executes a run that it is to be cancelled, also where a run that started it wants that.
+CREATE FUNCTION tell_cancelled() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM pg_notify('workflow_' || (SELECT oid FROM pg_namespace WHERE nspname = tg_table_schema), '');
+    RETURN NULL;
+END
+$$;
+
+CREATE TRIGGER runs_tell_cancelled AFTER UPDATE OF cancel_requested_at ON runs FOR EACH ROW
+    WHEN (old.cancel_requested_at IS NULL AND new.cancel_requested_at IS NOT NULL AND new.finished_at IS NULL)
+    EXECUTE FUNCTION tell_cancelled();

@@ -45,7 +45,9 @@ enum PostgresMigration {
         let count = try pending(connection, schema)
         guard count > 0 else { return }
         let migration = schema.changes[schema.changes.count - count]
-        try connection.script(migration.sql)
+        // It may have to rewrite or index every row there is.
+        try connection.run(.unhurried)
+        try connection.script(migration.sql, patience: .seconds(24 * 3600))
         try connection.run("INSERT INTO \(schema.table) (identifier) VALUES ($1)", [migration.identifier])
     }
 

@@ -6,8 +6,10 @@ final class PostgresReader: Sendable {
     private let link: LinkBox
     private let closed = Promise<Void>()
 
-    init(_ configuration: StoreConfiguration, _ address: PostgresAddress) throws {
-        link = LinkBox(try PostgresLink(configuration, address, for: .reading))
+    /// - Parameter isOnlyShown: whether nothing is done because of what is read, so that it may come from a standby and be
+    ///   somewhat old.
+    init(_ configuration: StoreConfiguration, _ address: PostgresAddress, isOnlyShown: Bool = false) throws {
+        link = LinkBox(try PostgresLink(configuration, address, for: isOnlyShown ? .showing : .reading))
         worker = WorkerThread.start(name: "workflow-reader")
     }
 
