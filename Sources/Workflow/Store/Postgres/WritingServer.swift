@@ -333,6 +333,7 @@ extension WritingServer {
             } catch let error as PostgresError where error.hasWaitedInVain {
                 guard ContinuousClock.now < deadline else { throw PostgresErrors.unknownOutcome(link.name, error) }
                 try lastCheck()
+                usleep(50_000)
             }
         }
     }
