@@ -71,12 +71,13 @@ static void ignore(void *context, const PGresult *result) {
     (void)result;
 }
 
-cpq_connection *cpq_connect(const char *conninfo, const char *seconds, const char *name, const char *attributes) {
+cpq_connection *cpq_connect(const char *conninfo, const char *seconds, const char *name, const char *attributes,
+                            const char *unacknowledged) {
     // Of a keyword that comes twice the last value counts, and what `dbname` expands to stands in its place.
     const char *keywords[] = {"connect_timeout", "fallback_application_name", "target_session_attrs",
                               "keepalives_idle", "keepalives_interval",       "keepalives_count",
                               "tcp_user_timeout", "dbname",                   "client_encoding", NULL};
-    const char *values[] = {seconds, name, attributes, "10", "5", "3", "20000", conninfo, "UTF8", NULL};
+    const char *values[] = {seconds, name, attributes, "10", "5", "3", unacknowledged, conninfo, "UTF8", NULL};
     PGconn *connection = pq.PQconnectdbParams(keywords, values, 1);
     if (!connection) return NULL;
     pq.PQsetNoticeReceiver(connection, ignore, NULL);

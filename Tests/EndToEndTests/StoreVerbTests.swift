@@ -134,7 +134,9 @@ extension EndToEnd {
         func killedCopy() async throws {
             let image = try await image()
             let points = [
-                "closing", "closed", "marked", "page:runs", "page:steps", "page:events", "copied", "verified", "opened",
+                "closing", "closed", "marking", "marked", "page:runs", "page:steps", "page:events", "copied",
+                "verified",
+                "opened",
             ]
             for point in points {
                 let store = try await SharedStore()

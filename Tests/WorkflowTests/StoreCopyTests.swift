@@ -160,8 +160,52 @@ struct StoreCopyTests {
                 await #expect { _ = try await engine.cancel(run) } throws: { Self.isMoved($0) }
                 let ended = try #require(try await engine.runs(RunQuery(statuses: [.succeeded])).first)
                 await #expect { try await engine.deleteRun(ended.id) } throws: { Self.isMoved($0) }
+                await #expect { _ = try await engine.signal(run, "word", "late") } throws: { Self.isMoved($0) }
+                await #expect {
+                    _ = try await engine.work(on: [QueueConfiguration("q", concurrency: 1)], Job())
+                } throws: { Self.isMoved($0) }
                 await engine.shutdown()
             }
+        }
+    }
+
+    @Test("a store in which a worker was once started, and nothing else, takes all runs", arguments: pairs)
+    func usedBefore(_ from: StoreKind, _ to: StoreKind) async throws {
+        try await Self.use(from, to) { old, new, _ in
+            let engine = try await Engine(store: new.configuration, configuration: testConfiguration())
+            _ = try await engine.work(on: [QueueConfiguration("idle", concurrency: 1, totalConcurrency: 1)], Job())
+            await engine.shutdown()
+            let report = try await StoreCopy.move(from: old.configuration, to: new.configuration)
+            #expect(report.tables[0].rows == 4 && !report.wasDone)
+            #expect(try new.run("SELECT name FROM queues").isEmpty)
+        }
+    }
+
+    @Test("a store that was being emptied for a copy, and never was, is emptied by the next try", .everyStore)
+    func marking() async throws {
+        try await Self.use(.sqlite, StoreKind.current) { old, new, _ in
+            await (try await Engine(store: new.configuration, configuration: testConfiguration())).shutdown()
+            try new.run("INSERT INTO queues (name) VALUES ('idle')")
+            let id = try #require(try old.run("SELECT id FROM store")[0]["id"])
+            try new.run("UPDATE store SET state = 'filling', peer = '\(id)', peer_name = 'another name'")
+            let report = try await StoreCopy.move(from: old.configuration, to: new.configuration)
+            #expect(report.tables[0].rows == 4)
+        }
+    }
+
+    @Test("who still has a run in hand that has ended writes nothing any more", .onPostgres)
+    func collector() async throws {
+        try await Self.use(.postgres, .sqlite) { old, new, _ in
+            let engine = try await Engine(store: old.configuration, configuration: testConfiguration())
+            let ended = try #require(try await engine.runs(RunQuery(statuses: [.succeeded])).first)
+            let wasDone = try await engine.withAbandonedRun(ended.id) { claimed in
+                try await claimed.confirm("before")
+                _ = try await StoreCopy.move(from: old.configuration, to: new.configuration)
+                #expect(await code { try await claimed.confirm("after") } == .takenOver)
+                return true
+            }
+            #expect(wasDone == true)
+            await engine.shutdown()
         }
     }
 

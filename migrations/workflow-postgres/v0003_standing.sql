@@ -15,7 +15,8 @@ CREATE TABLE store (
 
 INSERT INTO store (one, id, ancestors, state) VALUES (1, replace(gen_random_uuid()::text, '-', ''), '', 'open');
 
--- Where runs are not at home, none is made, claimed, cancelled or deleted, whatever program asks. The statement in here sees
+-- Where runs are not at home, none is made, claimed, cancelled, deleted or told
+-- anything, and no queue is changed, whatever program asks. The statement in here sees
 -- what was committed up to now, not only up to the beginning of the one that fired it.
 CREATE FUNCTION require_open() RETURNS trigger LANGUAGE plpgsql VOLATILE AS $$
 BEGIN
@@ -28,7 +29,8 @@ $$;
 
 CREATE TRIGGER runs_where_open BEFORE INSERT OR UPDATE OF epoch, cancel_requested_at OR DELETE ON runs
     FOR EACH ROW EXECUTE FUNCTION require_open();
-
--- Nobody would receive it.
 CREATE TRIGGER signals_where_open BEFORE INSERT ON signals FOR EACH ROW EXECUTE FUNCTION require_open();
-CREATE TRIGGER queues_where_open BEFORE INSERT OR UPDATE ON queues FOR EACH ROW EXECUTE FUNCTION require_open();
+CREATE TRIGGER queues_where_open BEFORE INSERT OR UPDATE OR DELETE ON queues
+    FOR EACH ROW EXECUTE FUNCTION require_open();
+CREATE TRIGGER starts_where_open BEFORE INSERT OR UPDATE OR DELETE ON queue_starts
+    FOR EACH ROW EXECUTE FUNCTION require_open();

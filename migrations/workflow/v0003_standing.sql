@@ -15,7 +15,8 @@ CREATE TABLE store (
 
 INSERT INTO store (one, id, ancestors, state) VALUES (1, lower(hex(randomblob(16))), '', 'open');
 
--- Where runs are not at home, none is made, claimed, cancelled or deleted, whatever program asks.
+-- Where runs are not at home, none is made, claimed, cancelled, deleted or told
+-- anything, and no queue is changed, whatever program asks.
 CREATE TRIGGER runs_made_where_open BEFORE INSERT ON runs WHEN (SELECT state FROM store) <> 'open'
 BEGIN
     SELECT RAISE(ABORT, 'the store is closed');
@@ -32,8 +33,7 @@ BEGIN
     SELECT RAISE(ABORT, 'the store is closed');
 END;
 
--- Nobody would receive it.
-CREATE TRIGGER signals_sent_where_open BEFORE INSERT ON signals WHEN (SELECT state FROM store) <> 'open'
+CREATE TRIGGER signals_made_where_open BEFORE INSERT ON signals WHEN (SELECT state FROM store) <> 'open'
 BEGIN
     SELECT RAISE(ABORT, 'the store is closed');
 END;
@@ -44,6 +44,26 @@ BEGIN
 END;
 
 CREATE TRIGGER queues_changed_where_open BEFORE UPDATE ON queues WHEN (SELECT state FROM store) <> 'open'
+BEGIN
+    SELECT RAISE(ABORT, 'the store is closed');
+END;
+
+CREATE TRIGGER queues_deleted_where_open BEFORE DELETE ON queues WHEN (SELECT state FROM store) <> 'open'
+BEGIN
+    SELECT RAISE(ABORT, 'the store is closed');
+END;
+
+CREATE TRIGGER queue_starts_made_where_open BEFORE INSERT ON queue_starts WHEN (SELECT state FROM store) <> 'open'
+BEGIN
+    SELECT RAISE(ABORT, 'the store is closed');
+END;
+
+CREATE TRIGGER queue_starts_changed_where_open BEFORE UPDATE ON queue_starts WHEN (SELECT state FROM store) <> 'open'
+BEGIN
+    SELECT RAISE(ABORT, 'the store is closed');
+END;
+
+CREATE TRIGGER queue_starts_deleted_where_open BEFORE DELETE ON queue_starts WHEN (SELECT state FROM store) <> 'open'
 BEGIN
     SELECT RAISE(ABORT, 'the store is closed');
 END;

@@ -23,7 +23,8 @@ char *cpq_option(const char *conninfo, const char *keyword, int *valid);
 ///
 /// What the string says goes before `seconds` (a host may take), `name` (of the application), `attributes` (of the session
 /// that is wanted), and before half a minute after which a silent network counts as a lost connection.
-cpq_connection *cpq_connect(const char *conninfo, const char *seconds, const char *name, const char *attributes);
+cpq_connection *cpq_connect(const char *conninfo, const char *seconds, const char *name, const char *attributes,
+                            const char *unacknowledged);
 void cpq_finish(cpq_connection *connection);
 /// Whether the connection is there, by what was last heard of it.
 int cpq_is_connected(const cpq_connection *connection);

@@ -5,8 +5,8 @@
 protocol CopyableStore: WorkflowStore {
     /// Changes the standing if it still is what it was taken for.
     ///
-    /// - Parameter fencing: whether the epoch of every unfinished run is raised in the same transaction, so that an
-    ///   executor that lost its lease and does not know it can write nothing.
+    /// - Parameter fencing: whether the epoch of every run that somebody may write to is raised in the same transaction, so that an
+    ///   executor or a collector that lost its claim and does not know it can write nothing.
     /// - Throws: `storeBusy` if it is another meanwhile.
     func setStanding(_ new: StoreStanding, insteadOf old: StoreStanding, fencing: Bool) async throws
 

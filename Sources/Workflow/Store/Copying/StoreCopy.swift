@@ -119,11 +119,7 @@ package struct StoreCopy: Sendable {
     private func requireRoom(_ new: StoreStanding, for old: StoreStanding) async throws {
         switch new.state {
         case .open:
-            guard try await to.runs(RunQuery(limit: 1)).isEmpty else {
-                throw WorkflowError(
-                    .storeNotEmpty,
-                    "\(to.place) has runs already, and two stores are not mixed: name a new file, database or schema")
-            }
+            try await requireNoRuns()
         case .filling where new.peer == old.id: return
         case .filling:
             throw WorkflowError(
@@ -135,6 +131,14 @@ package struct StoreCopy: Sendable {
                 .storeNotEmpty,
                 "the runs of \(to.place) went to \(new.peerName ?? "another store"), and it still has them as they were: "
                     + "name a new file, database or schema")
+        }
+    }
+
+    private func requireNoRuns() async throws {
+        guard try await to.runs(RunQuery(limit: 1)).isEmpty else {
+            throw WorkflowError(
+                .storeNotEmpty,
+                "\(to.place) has runs already, and two stores are not mixed: name a new file, database or schema")
         }
     }
 
@@ -186,21 +190,34 @@ package struct StoreCopy: Sendable {
                 + names.joined(separator: ", "))
     }
 
+    /// Closes the new store for everybody else, and empties it.
+    ///
+    /// It names the copying it is filled by only when it is empty: killed before, this is done again.
     private func mark(_ new: StoreStanding, from old: StoreStanding) async throws -> StoreStanding {
-        if new.state == .filling, new.copy == old.copy {
-            // Killed before it was cleared, see below.
-            if try await to.lastKey(of: .runs) == 0 { try await to.clear(as: new) }
-            return new
+        if new.state == .filling, new.copy == old.copy { return new }
+        var standing = new
+        if new.copy == nil {
+            standing.state = .filling
+            standing.peer = old.id
+            standing.peerName = from.place
+            try await to.setStanding(standing, insteadOf: new)
+            probe("marking")
+            do {
+                // Somebody may have begun one just before; nobody can any more.
+                try await requireNoRuns()
+            } catch {
+                try await to.setStanding(new.opened(), insteadOf: standing)
+                throw error
+            }
         }
-        var standing = new.opened()
-        standing.state = .filling
-        standing.copy = old.copy
-        standing.peer = old.id
-        standing.peerName = from.place
-        try await to.setStanding(standing, insteadOf: new)
-        // It has no runs; but a worker may have made queues known, or another copying of the same store was given up.
+        // Workers introduce their queues to a store without runs, too; and where another copying of the same store was given
+        // up, that one may have changed meanwhile.
         try await to.clear(as: standing)
-        return standing
+        var marked = standing
+        marked.copy = old.copy
+        marked.peerName = from.place
+        try await to.setStanding(marked, insteadOf: standing)
+        return marked
     }
 
     // MARK: - Rows

@@ -284,6 +284,8 @@ final class LeaseKeeper: Sendable {
             for row in rows { answered[try runID(row.needText("run_id"))] = Int(try row.needInteger("epoch")) }
             renewed(asked, answered, at: instant)
             link.worked()
+            // What was told meanwhile came with the answer: the socket will not say so again.
+            if try connection.notifications() > 0 { bells.ring() }
             return true
         } catch let error as PostgresError where !error.isLost {
             // Somebody has a row locked: the next round asks again.

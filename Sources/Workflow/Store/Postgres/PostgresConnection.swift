@@ -11,11 +11,20 @@ struct PostgresQuery: Sendable {
 
     let statement: Statement
     var values: [String?] = []
+    /// How long the pipeline that it belongs to may take, where that is longer than the connection's own patience.
+    private(set) var patience: Duration?
 
     init(_ sql: String, _ values: [String?] = []) {
         statement = .text(sql)
         self.values = values
     }
+
+    /// Lets the rest of the transaction take as long as it takes, up to a day: what changes every row of a large table.
+    static let unhurried: PostgresQuery = {
+        var query = PostgresQuery("SET LOCAL statement_timeout = 0")
+        query.patience = .seconds(24 * 3600)
+        return query
+    }()
 
     init(prepared name: String, _ values: [String?] = []) {
         statement = .prepared(name)
@@ -41,14 +50,24 @@ final class PostgresConnection {
     /// How long one answer may take. Then the connection counts as lost.
     private let patience: Duration
 
-    /// Connects. Waits as long as libpq does: ten seconds for each host unless the address says another `connect_timeout`.
+    /// Connects. Waits as long as libpq does, for each host.
     ///
-    /// - Parameter attributes: libpq's `target_session_attrs`, unless the address says others.
-    init(_ address: PostgresAddress, patience: Duration, attributes: String) throws {
+    /// - Parameters:
+    ///   - attributes: libpq's `target_session_attrs`, unless the address says others.
+    ///   - connectTimeout: libpq's `connect_timeout`, in whole seconds, unless the address says another.
+    ///   - unacknowledged: libpq's `tcp_user_timeout`, unless the address says another.
+    init(
+        _ address: PostgresAddress, patience: Duration, attributes: String, connectTimeout: Duration = .seconds(10),
+        unacknowledged: Duration = .seconds(20)
+    ) throws {
         try PostgresLibrary.require()
         self.address = address
         self.patience = patience
-        guard let handle = cpq_connect(address.connectionString, "10", "workflow", attributes) else {
+        guard
+            let handle = cpq_connect(
+                address.connectionString, "\((connectTimeout.wholeMilliseconds + 999) / 1000)", "workflow", attributes,
+                "\(unacknowledged.wholeMilliseconds)")
+        else {
             throw PostgresError.lost("no memory for a connection")
         }
         self.handle = handle
@@ -82,9 +101,11 @@ final class PostgresConnection {
     }
 
     /// Runs several statements; by themselves they are one transaction.
-    func script(_ sql: String) throws {
+    ///
+    /// - Parameter patience: how long that may take; the connection's own when `nil`.
+    func script(_ sql: String, patience: Duration? = nil) throws {
         guard cpq_send_script(handle, sql) != 0 else { throw failure() }
-        try drain(until: .now.advanced(by: patience))
+        try drain(until: .now.advanced(by: patience ?? self.patience))
     }
 
     /// Prepares statements, in one round trip.
@@ -97,12 +118,14 @@ final class PostgresConnection {
 
     /// Sends all queries at once and collects what they answer. After one that fails the server skips the others.
     ///
-    /// - Parameter patience: how long that may take; the connection's own when `nil`.
+    /// - Parameter patience: how long that may take; when `nil`, what the most patient of the queries says, or the
+    ///   connection's own.
     func pipeline(
         _ queries: [PostgresQuery], patience: Duration? = nil
     ) throws -> [Result<PostgresResult, PostgresError>] {
         var size = 0
-        return try pipeline(queries.count, patience ?? self.patience) { index in
+        let patience = patience ?? queries.lazy.compactMap(\.patience).max() ?? self.patience
+        return try pipeline(queries.count, patience) { index in
             try send(queries[index])
             size += queries[index].values.reduce(0) { $0 + ($1?.utf8.count ?? 0) }
             if size > Self.chunk {

@@ -21,6 +21,9 @@ struct PostgresError: Error, CustomStringConvertible {
     /// Two transactions were in each other's way, and this one was undone: again, it may get through.
     var isCollision: Bool { state == "40P01" || state == "40001" }
 
+    /// A statement was given up because of a lock that another transaction kept, or because it took too long.
+    var hasWaitedInVain: Bool { state == "55P03" || state == "57014" }
+
     /// Why a statement that had to change a row did not (`require_change`).
     enum Refusal: String {
         case unfitting = "WF001"
@@ -62,6 +65,14 @@ enum PostgresErrors {
                 .storeFailed, "the \(name) failed: look at the server's log and resume; nothing committed is lost",
                 cause: error)
         }
+    }
+
+    static func unknownOutcome(_ name: String, _ cause: PostgresError) -> WorkflowError {
+        WorkflowError(
+            .storeUnavailable,
+            "the connection to the \(name) was lost in a commit, and the server still has that transaction in hand, so it is "
+                + "not known whether it was committed or will be: see what the server waits for, then resume",
+            cause: cause)
     }
 
     static func unavailable(_ name: String, _ cause: PostgresError) -> WorkflowError {

@@ -9,11 +9,14 @@ final class PostgresLink {
     /// What a connection is for.
     enum Purpose {
         case writing
-        /// By an engine, which must see what it wrote.
+        /// What is read decides what is done next: it has to be as new as what was committed last.
         case reading
-        /// By somebody who writes nothing, and may see a standby.
-        case looking
+        /// What is read is only shown, and may be somewhat old: a standby will do.
+        case showing
         case leases
+
+        /// libpq's `target_session_attrs`.
+        fileprivate var attributes: String { self == .showing ? "any" : "read-write" }
     }
 
     let address: PostgresAddress
@@ -44,6 +47,23 @@ final class PostgresLink {
     /// How long one answer may take: longer than a statement may wait for a lock.
     static func patience(_ configuration: StoreConfiguration) -> Duration {
         lockWait(configuration) + .seconds(20)
+    }
+
+    /// How long one answer may take on a connection for this purpose, and how long sent bytes may stay unacknowledged. A
+    /// renewal that hangs has to be given up while there is time for another one before the lease ends.
+    private var patience: Duration {
+        purpose == .leases ? max(configuration.leaseTerm / 6, .seconds(1)) : Self.patience(configuration)
+    }
+
+    /// How long a statement waits for a lock on a connection for this purpose.
+    private var lockWait: Duration {
+        purpose == .leases
+            ? min(max(configuration.leaseTerm / 10, .milliseconds(10)), patience) : Self.lockWait(configuration)
+    }
+
+    /// How long libpq tries to connect to each host; it rounds up to two seconds.
+    private var connectTimeout: Duration {
+        purpose == .leases ? min(max(configuration.leaseTerm / 10, .seconds(2)), .seconds(10)) : .seconds(10)
     }
 
     /// How long a statement waits for a lock.
@@ -108,7 +128,8 @@ final class PostgresLink {
 
     private func make() throws -> PostgresConnection {
         let new = try PostgresConnection(
-            address, patience: Self.patience(configuration), attributes: purpose == .looking ? "any" : "read-write")
+            address, patience: patience, attributes: purpose.attributes, connectTimeout: connectTimeout,
+            unacknowledged: purpose == .leases ? patience : .seconds(20))
         try new.script(settings)
         try verify(new)
         if let process {
@@ -132,11 +153,11 @@ final class PostgresLink {
 
     /// What holds for the session whatever the server's own settings are.
     private var settings: String {
-        let wait = Self.lockWait(configuration).wholeMilliseconds
+        let wait = lockWait.wholeMilliseconds
         var settings = """
             SET lock_timeout = \(wait);
             SET idle_in_transaction_session_timeout = \(wait + 1000);
-            SET statement_timeout = \(Self.patience(configuration).wholeMilliseconds);
+            SET statement_timeout = \(patience.wholeMilliseconds);
             SET default_transaction_isolation = 'read committed';
             SET jit = off;
             SET tcp_keepalives_idle = 10;
@@ -144,7 +165,7 @@ final class PostgresLink {
             SET tcp_keepalives_count = 3;
             """
         switch purpose {
-        case .reading, .looking: settings += "SET default_transaction_read_only = on;"
+        case .reading, .showing: settings += "SET default_transaction_read_only = on;"
         // What is lost of a renewal lets the lease end earlier, which the epoch makes harmless.
         case .leases: settings += "SET synchronous_commit = off;"
         // Each statement finds its rows by a key, whatever the planner believed of a table that was empty when it made the plan.

@@ -43,8 +43,11 @@ enum PostgresMigration {
             """)
         // Another process may have been faster.
         let count = try pending(connection, schema)
+        guard count > 0 else { return }
+        // They may have to rewrite or index every row there is.
+        try connection.run(.unhurried)
         for migration in schema.changes.suffix(count) {
-            try connection.script(migration.sql)
+            try connection.script(migration.sql, patience: .seconds(24 * 3600))
             try connection.run("INSERT INTO \(schema.table) (identifier) VALUES ($1)", [migration.identifier])
         }
     }

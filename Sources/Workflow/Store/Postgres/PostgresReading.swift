@@ -6,11 +6,10 @@ final class PostgresReader: Sendable {
     private let link: LinkBox
     private let closed = Promise<Void>()
 
-    /// - Parameter purpose: `looking` may be answered by a standby, which lags behind.
-    init(
-        _ configuration: StoreConfiguration, _ address: PostgresAddress, for purpose: PostgresLink.Purpose = .reading
-    ) throws {
-        link = LinkBox(try PostgresLink(configuration, address, for: purpose))
+    /// - Parameter isOnlyShown: whether nothing is done because of what is read, so that it may come from a standby and be
+    ///   somewhat old.
+    init(_ configuration: StoreConfiguration, _ address: PostgresAddress, isOnlyShown: Bool = false) throws {
+        link = LinkBox(try PostgresLink(configuration, address, for: isOnlyShown ? .showing : .reading))
         worker = WorkerThread.start(name: "workflow-reader")
     }
 

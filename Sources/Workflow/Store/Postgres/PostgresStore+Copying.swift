@@ -1,15 +1,21 @@
 import Foundation
 
 extension PostgresStore: CopyableStore {
-    /// Waits for the transactions that have changed runs, and keeps others from beginning to.
-    private static let lock = PostgresQuery("LOCK TABLE queues, runs, signals IN SHARE ROW EXCLUSIVE MODE")
+    /// Waits for the transactions that have changed what the standing guards, and keeps others from beginning to.
+    private static let lock = PostgresQuery(
+        "LOCK TABLE runs, signals, queues, queue_starts IN SHARE ROW EXCLUSIVE MODE")
 
     func setStanding(_ new: StoreStanding, insteadOf old: StoreStanding, fencing: Bool) async throws {
         var queries = [Self.lock, Self.expected(old)]
         if fencing {
             queries += [
-                PostgresQuery("UPDATE store SET state = 'open'"),
-                PostgresQuery("UPDATE runs SET epoch = epoch + 1 WHERE finished_at IS NULL"),
+                PostgresQuery("UPDATE store SET state = 'open'"), .unhurried,
+                // Of a run that has ended somebody may be releasing what it left.
+                PostgresQuery(
+                    """
+                    UPDATE runs SET epoch = epoch + 1
+                    WHERE finished_at IS NULL OR id IN (SELECT run_id FROM leases)
+                    """),
             ]
         }
         queries.append(
@@ -99,7 +105,7 @@ extension PostgresStore: CopyableStore {
     func clear(as standing: StoreStanding) async throws {
         let deletions = CopiedTable.roots.map { PostgresQuery("DELETE FROM \($0.rawValue)") }
         try await perform(
-            [Self.expected(standing), PostgresQuery("UPDATE store SET state = 'open'")] + deletions
+            [.unhurried, Self.expected(standing), PostgresQuery("UPDATE store SET state = 'open'")] + deletions
                 + [Self.restored(standing)])
     }
 

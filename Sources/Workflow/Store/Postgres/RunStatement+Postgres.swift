@@ -10,7 +10,7 @@ extension RunStatement {
     private static func ours(finishedToo: Bool = false) -> String {
         """
         ours AS MATERIALIZED (
-            SELECT no, epoch FROM runs WHERE id = $1 AND \(postgresEpochGuard)\(finishedToo ? "" : " AND finished_at IS NULL")
+            SELECT no, epoch, cancel_requested_at FROM runs WHERE id = $1 AND \(postgresEpochGuard)\(finishedToo ? "" : " AND finished_at IS NULL")
             FOR NO KEY UPDATE)
         """
     }
@@ -156,9 +156,9 @@ extension RunStatement {
                 no, id, workflow, version, input, input_hash, status, epoch, wake_at, deadline_at, cancel_requested_at,
                 labels, created_at, updated_at, queue, priority, share, turn, parent_no, child_name)
             SELECT nextval('happenings'), $4, $6, $7::bigint, $8, $9, 'pending', 0, $14::bigint, $11::bigint,
-                parents.cancel_requested_at, $10, $3::bigint, $3::bigint, $12, $13::bigint, stand.share, stand.turn,
+                ours.cancel_requested_at, $10, $3::bigint, $3::bigint, $12, $13::bigint, stand.share, stand.turn,
                 ours.no, $5
-            FROM ours JOIN runs AS parents ON parents.no = ours.no, stand
+            FROM ours, stand
             """
         // `$4` number of the signal, `$5` the wait.
         case .receive:

@@ -27,6 +27,8 @@ final class WritingServer: CommitBackend {
     private let metrics: StoreMetrics
     /// Who writes, in `writers` and `leases`.
     private let writer: String
+    /// How long a transaction that may still be committed is waited for.
+    private let doubtPatience: Duration
     /// The number of the last transaction that was begun.
     private var number = 0
     /// The transaction whose fate is not known: its COMMIT may have been sent, and no answer came.
@@ -39,6 +41,7 @@ final class WritingServer: CommitBackend {
     ) throws {
         self.metrics = metrics
         self.writer = writer
+        doubtPatience = configuration.reconnectTimeout
         let rewrite = configuration.rewrite
         let rewriteClaims = configuration.rewriteClaims
         link = try PostgresLink(configuration, address, for: .writing) { connection in
@@ -50,10 +53,23 @@ final class WritingServer: CommitBackend {
             try keeper.compare(connection)
         }
         do {
-            try link.connected().script("DELETE FROM writers WHERE seen_at < now() - interval '7 days'")
+            try Self.tidyUp(link.connected())
         } catch {
             throw PostgresErrors.translate(error, link.name)
         }
+    }
+
+    /// Removes what stores left that were never closed: their own rows, and the leases of runs that have ended, which nobody
+    /// asks for again. One that somebody has in hand is passed over.
+    private static func tidyUp(_ connection: PostgresConnection) throws {
+        try connection.script("DELETE FROM writers WHERE seen_at < now() - interval '7 days'")
+        try connection.script(
+            """
+            DELETE FROM leases WHERE run_id IN (
+                SELECT run_id FROM leases JOIN runs ON id = run_id
+                WHERE finished_at IS NOT NULL AND expires_at < now() - interval '7 days'
+                FOR UPDATE OF leases SKIP LOCKED)
+            """)
     }
 
     func translate(_ error: any Error) -> any Error { PostgresErrors.translate(error, link.name) }
@@ -345,14 +361,7 @@ final class WritingServer: CommitBackend {
     ) throws -> [(any Error)?]? {
         guard let doubtful else { return nil }
         let connection = try link.connected(lastCheck)
-        // This waits for a transaction that still has the row, also for one that inserts it.
-        let row = try connection.run(
-            """
-            INSERT INTO writers (id, commits, seen_at) VALUES ($1::uuid, 0, now())
-            ON CONFLICT (id) DO UPDATE SET seen_at = now() RETURNING commits
-            """, [writer]
-        ).first
-        guard try row?.needInteger("commits") == Int64(doubtful) else { return nil }
+        guard try lastCommit(connection, lastCheck) == Int64(doubtful) else { return nil }
         return try operations.map { operation in
             guard !operation.recovery.isEmpty else { return nil }
             do {
@@ -362,6 +371,31 @@ final class WritingServer: CommitBackend {
                 throw error
             } catch {
                 return error
+            }
+        }
+    }
+}
+
+extension WritingServer {
+    /// The number of the last transaction that was committed, once none is under way any more.
+    ///
+    /// - Throws: `storeUnavailable` if one that has the row neither commits nor goes away in time: then it is not known whether
+    ///   it will.
+    private func lastCommit(_ connection: PostgresConnection, _ lastCheck: () throws -> Void) throws -> Int64? {
+        let deadline = ContinuousClock.now + doubtPatience
+        while true {
+            do {
+                // This waits for a transaction that still has the row, also for one that inserts it.
+                return try connection.run(
+                    """
+                    INSERT INTO writers (id, commits, seen_at) VALUES ($1::uuid, 0, now())
+                    ON CONFLICT (id) DO UPDATE SET seen_at = now() RETURNING commits
+                    """, [writer]
+                ).first?.needInteger("commits")
+            } catch let error as PostgresError where error.hasWaitedInVain {
+                guard ContinuousClock.now < deadline else { throw PostgresErrors.unknownOutcome(link.name, error) }
+                try lastCheck()
+                usleep(50_000)
             }
         }
     }

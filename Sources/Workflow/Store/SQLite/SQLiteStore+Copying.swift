@@ -8,7 +8,12 @@ extension SQLiteStore: CopyableStore {
             guard try StoreStanding.current(db) == old else { throw WorkflowError.standingChanged(place) }
             if fencing {
                 try Self.open(db)
-                try db.execute(sql: "UPDATE runs SET epoch = epoch + 1 WHERE finished_at IS NULL")
+                // Of a run that has ended somebody may be releasing what it left.
+                try db.execute(
+                    sql: """
+                        UPDATE runs SET epoch = epoch + 1
+                        WHERE finished_at IS NULL OR no IN (SELECT run_no FROM resources WHERE state <> 'released')
+                        """)
             }
             try db.execute(
                 sql: """

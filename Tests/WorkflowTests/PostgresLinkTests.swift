@@ -1,0 +1,166 @@
+import Foundation
+import class TestSupport.TestPostgres
+import Testing
+import WorkflowTesting
+
+@testable import Workflow
+
+@Suite("Connections to PostgreSQL", .onPostgres)
+struct PostgresLinkTests {
+    private static let script = Script { _, run in try await run.step("one") { _ in 1 } }
+
+    @Test("what decides is read where it can be written; what is only shown, anywhere")
+    func whereToRead() async throws {
+        try await TestStore.use(.postgres) { store in
+            // So a standby looks to libpq, too.
+            let address = PostgresAddress(store.address + "%20-cdefault_transaction_read_only%3Don")
+            let shown = try PostgresReader(store.configuration, address, isOnlyShown: true)
+            #expect(try await shown.read { try $0.run("SELECT 1 AS one").count } == 1)
+            await shown.close()
+            let deciding = try PostgresReader(store.configuration, address)
+            #expect(
+                await code { _ = try await deciding.read { try $0.run("SELECT 1 AS one").count } } == .storeUnavailable)
+            await deciding.close()
+        }
+    }
+
+    @Test("a renewal is given up while there is time for another one before the lease ends")
+    func patienceOfLeases() async throws {
+        try await TestStore.use(.postgres) { store in
+            var configuration = store.configuration
+            configuration.leaseTerm = .seconds(30)
+            let address = PostgresAddress(store.address)
+            func settings(_ purpose: PostgresLink.Purpose) throws -> [String?] {
+                let link = try PostgresLink(configuration, address, for: purpose)
+                let row = try link.connected().run(
+                    """
+                    SELECT current_setting('statement_timeout') AS statement, current_setting('lock_timeout') AS lock
+                    """
+                ).first
+                return [try row?.text("statement"), try row?.text("lock")]
+            }
+            let long = try settings(.leases)
+            #expect(long == ["5s", "3s"])
+            configuration.leaseTerm = .seconds(2)
+            let short = try settings(.leases)
+            #expect(short == ["1s", "200ms"])
+            let writing = try settings(.writing)
+            #expect(writing[0] != "1s")
+        }
+    }
+
+    @Test("what changes every row may take longer than a statement mostly may")
+    func unhurried() async throws {
+        try await TestStore.use(.postgres) { store in
+            let connection = try PostgresConnection(
+                PostgresAddress(store.address), patience: .milliseconds(300), attributes: "any")
+            try connection.script("SET statement_timeout = 200")
+            let slow = PostgresQuery("SELECT pg_sleep(0.5)")
+            let results = try connection.pipeline([
+                PostgresQuery("BEGIN"), .unhurried, slow, PostgresQuery("COMMIT"),
+            ])
+            for result in results { _ = try result.get() }
+            #expect(throws: PostgresError.self) { _ = try connection.pipeline([slow]).map { try $0.get() } }
+        }
+    }
+
+    /// A commit whose answer is lost, while the server is said to have that transaction still in hand.
+    ///
+    /// - Parameter tries: how often it is.
+    private static func doubt(tries: Int) async throws -> (result: Result<Int, any Error>, asked: Int) {
+        try await TestStore.use(.postgres) { store in
+            let proxy = try CuttingProxy(before: try await TestPostgres.shared.value, in: store.directory)
+            var configuration = StoreConfiguration.postgres(proxy.address(schema: store.schema))
+            configuration.reconnectTimeout = .seconds(1)
+            let engine = try await Engine(store: configuration, configuration: testConfiguration())
+            try store.run("CREATE SEQUENCE asked")
+            try store.run(
+                """
+                CREATE FUNCTION keep_waiting() RETURNS trigger LANGUAGE plpgsql AS $$
+                BEGIN
+                    IF nextval('asked') <= \(tries) THEN
+                        RAISE EXCEPTION 'locked' USING ERRCODE = '55P03';
+                    END IF;
+                    RETURN new;
+                END
+                $$
+                """)
+            try store.run(
+                """
+                CREATE TRIGGER keep_waiting BEFORE INSERT ON writers FOR EACH ROW WHEN (new.commits = 0)
+                EXECUTE FUNCTION keep_waiting()
+                """)
+            proxy.cutNext(.afterCommit)
+            var result: Result<Int, any Error>
+            do {
+                result = .success(try await engine.start(script, input: "").result())
+            } catch {
+                result = .failure(error)
+            }
+            let asked = try store.run("SELECT last_value AS n FROM asked")[0]["n"].flatMap { Int($0) } ?? 0
+            await engine.shutdown()
+            proxy.close()
+            return (result, asked)
+        }
+    }
+
+    @Test("a transaction that the server still has in hand is waited for, and then its outcome is known")
+    func doubtWaits() async throws {
+        let (result, asked) = try await Self.doubt(tries: 3)
+        #expect(try result.get() == 1)
+        #expect(asked == 4)
+    }
+
+    @Test("one that stays in hand is reported as what it is: nobody knows whether it was committed")
+    func doubtStays() async throws {
+        let (result, asked) = try await Self.doubt(tries: 1_000_000)
+        #expect(asked > 3)
+        guard case .failure(let error as WorkflowError) = result else {
+            Issue.record("it was answered: \(result)")
+            return
+        }
+        #expect(error.code == .storeUnavailable && "\(error)".contains("not known whether"), "\(error)")
+    }
+
+    @Test("leases that nobody let go of are removed when their runs have ended long ago, and no others")
+    func oldLeases() async throws {
+        try await TestStore.use(.postgres) { store in
+            let engine = try await Engine(store: store.configuration, configuration: testConfiguration())
+            var ids: [RunID] = []
+            for _ in 0..<2 {
+                let handle = try await engine.start(Self.script, input: "")
+                _ = try await handle.result()
+                ids.append(handle.id)
+            }
+            await engine.shutdown()
+            for (id, days) in [("\(ids[0])", 8), ("\(ids[1])", 6), ("of no run", 8)] {
+                try store.run(
+                    """
+                    INSERT INTO leases (run_id, owner, epoch, expires_at)
+                    VALUES ('\(id)', gen_random_uuid(), 1, now() - interval '\(days) days')
+                    """)
+            }
+            await (try await store.open()).close()
+            let left = try store.run("SELECT run_id FROM leases").compactMap { $0["run_id"] }
+            #expect(Set(left) == ["\(ids[1])", "of no run"])
+        }
+    }
+
+    @Test("a wish to cancel is told, whoever has it")
+    func cancellationIsTold() async throws {
+        try await TestStore.use(.postgres) { store in
+            let opened = try await store.open()
+            let id = RunID(time: Date())
+            try await opened.make(id)
+            let listener = try PostgresConnection(
+                PostgresAddress(store.address), patience: .seconds(10), attributes: "any")
+            let channel = try #require(
+                try listener.run("SELECT \(PostgresStore.channel) AS channel").first?.text("channel"))
+            try listener.script("LISTEN \"\(channel)\"")
+            try store.run("UPDATE runs SET cancel_requested_at = 1 WHERE id = '\(id)'")
+            try listener.run("SELECT 1")
+            #expect(try listener.notifications() == 1)
+            await opened.close()
+        }
+    }
+}
