@@ -13,6 +13,8 @@ extension SnapshotWorkflow {
         else {
             return nil
         }
+        // A run that was begun where nobody took turns goes on in the sandbox that it has, whatever others have made since.
+        guard !run.ownsSomething else { return nil }
         let travels = request.pushReference(forKey: resolution.key) != nil
         let turn = try await run.step("turn", retry: Self.patient, timeout: .seconds(24 * 3600)) { _ in
             try await TurnStep(
@@ -27,8 +29,10 @@ extension SnapshotWorkflow {
             try await tellWhereItIs(resolution, shared, run)
             return nil
         }
-        let fetched = try await run.step("fetch", retry: Self.patient, timeout: .seconds(24 * 3600)) { _ in
-            try await FetchStep(environment: environment, request: request, shared: shared, key: resolution.key).run()
+        let fetched = try await run.step("fetch", retry: Self.patient, timeout: .seconds(24 * 3600)) { step in
+            try await FetchStep(
+                environment: environment, request: request, shared: shared, key: resolution.key, attempt: step.attempt
+            ).run()
         }
         if let snapshot = fetched.snapshot { return snapshot }
         try await run.emit(
@@ -39,7 +43,16 @@ extension SnapshotWorkflow {
 
     /// A snapshot that never left its machine is made again.
     private func tellWhereItIs(_ resolution: Resolution, _ shared: SharedCatalog, _ run: RunContext) async throws {
-        guard let record = try await shared.snapshot(forKey: resolution.key), record.places.isEmpty else { return }
+        let known: SharedSnapshot?
+        do {
+            known = try await shared.snapshot(forKey: resolution.key)
+        } catch is CancellationError {
+            throw CancellationError()
+        } catch {
+            // It is a word to people: no run ends for the want of it.
+            return run.logger.debug("it is not known where \(resolution.key) is: \(error)")
+        }
+        guard let record = known, record.places.isEmpty else { return }
         try await run.emit(
             SandboxLabel.noteEvent, "\(record.id) is on \(record.hosts) only and in no registry: it is made here, too")
     }
@@ -69,6 +82,64 @@ extension SnapshotWorkflow {
         do { result = .success(try await body()) } catch { result = .failure(error) }
         await turn?.end()
         return try result.get()
+    }
+
+    /// The snapshot with the path that it has on this machine: the steps that made it may have been another one's.
+    ///
+    /// Looked for anew by each process, since what is recorded says nothing of this machine. One that is elsewhere is
+    /// fetched, and nothing is made twice.
+    ///
+    /// - Throws: `elsewhere` when it cannot be had here; then the run goes on where it is.
+    func here(
+        _ snapshot: RegisteredSnapshot, _ request: SnapshotRequest, in run: RunContext,
+        _ environment: SnapshotEnvironment
+    ) async throws -> RegisteredSnapshot {
+        // What an API or a registry keeps has no path.
+        guard let shared = environment.shared, snapshot.path != nil else { return snapshot }
+        var snapshot = snapshot
+        if let own = try await environment.catalog.snapshot(forKey: snapshot.key) {
+            snapshot.path = own.path
+            return snapshot
+        }
+        // A checkpoint of this installation's alone.
+        try await run.step("bring to \(environment.owner)", retry: Self.patient, timeout: .seconds(24 * 3600)) {
+            [snapshot] step in
+            let fetched = try await FetchStep(
+                environment: environment, request: request, shared: shared, key: snapshot.key, attempt: step.attempt
+            ).run()
+            guard fetched.snapshot == nil else { return }
+            let hosts = try await shared.snapshot(forKey: snapshot.key)?.hosts ?? "the machine that made it"
+            throw SnapshotError(
+                .elsewhere,
+                """
+                snapshot \(snapshot.id) is on \(hosts) only, and cannot be fetched (\(fetched.problem ?? "nobody has it")): \
+                resume the run there: snapwf resume \(run.id)
+                """)
+        }
+        if let own = try await environment.catalog.snapshot(forKey: snapshot.key) { snapshot.path = own.path }
+        return snapshot
+    }
+
+    /// A push. One that only the settings ask for fails no run: what was made is kept here, and the next run, or somebody,
+    /// pushes it.
+    ///
+    /// - Returns: nil where the run goes on without.
+    func pushing(
+        to reference: String, _ request: SnapshotRequest, in run: RunContext, _ body: () async throws -> String
+    ) async throws -> String? {
+        do {
+            return try await body()
+        } catch let error as StepFailure
+            where request.push == nil && [.error, .timeout, .crashed].contains(error.failure.kind)
+        {
+            try await run.emit(
+                SandboxLabel.noteEvent,
+                """
+                not pushed to \(reference) (setting push): \(error.failure.message). It stays on this machine until it is \
+                run again here, or pushed with snapwf snapshots push
+                """)
+            return nil
+        }
     }
 
     /// Whether the sandbox pushes what it made.

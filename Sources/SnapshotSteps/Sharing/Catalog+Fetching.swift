@@ -69,7 +69,10 @@ extension Catalog {
             guard try database.snapshot(key: image.key) == nil else { return false }
             return try layout.document(inWhole: id)?.sha256 == image.sha256
         }
-        return isWhole ? try await takeBack(id) : nil
+        guard isWhole else { return nil }
+        let snapshot = try await takeBack(id)
+        if origin.run != nil { try await vouch(for: snapshot, origin) }
+        return snapshot
     }
 
     /// Brings a snapshot here that another installation recorded, from one of the registries that have it.

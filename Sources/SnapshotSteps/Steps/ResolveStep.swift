@@ -46,7 +46,8 @@ struct ResolveStep {
         let cached = !asksCatalog ? nil : try await environment.catalog.snapshot(forKey: key.hex)
         var isShared: Bool?
         if cached != nil, let shared = environment.shared {
-            isShared = try await shared.snapshot(forKey: key.hex)?.places.isEmpty == false
+            let places = try await shared.snapshot(forKey: key.hex)?.places ?? []
+            isShared = places.contains { request.isSharing($0.reference) }
         }
         return Resolution(
             image: image.reference.description, manifestDigest: image.manifestDigest.description,

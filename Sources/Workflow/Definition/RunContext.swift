@@ -21,6 +21,9 @@ public struct RunContext: Sendable {
         self.scope = scope
     }
 
+    /// Whether an earlier process of this run recorded a resource, of any scope, whose end is not recorded: it may be there.
+    package var ownsSomething: Bool { execution.recordedResources.contains { $0.state.isOpen } }
+
     /// Takes a named step: runs `body` unless an earlier process recorded its output, and records what it returned.
     ///
     /// The intent is on disk before `body` starts. The output is on disk before the next effect of this run starts, and
