@@ -14,7 +14,7 @@ extension SnapshotWorkflow {
             return nil
         }
         // A run that was begun where nobody took turns goes on in the sandbox that it has, whatever others have made since.
-        guard !run.ownsSomething else { return nil }
+        guard !run.ownedSomething else { return nil }
         let travels = request.pushReference(forKey: resolution.key) != nil
         let turn = try await run.step("turn", retry: Self.patient, timeout: .seconds(24 * 3600)) { _ in
             try await TurnStep(
@@ -102,7 +102,7 @@ extension SnapshotWorkflow {
             return snapshot
         }
         // A checkpoint of this installation's alone.
-        try await run.step("bring to \(environment.owner)", retry: Self.patient, timeout: .seconds(24 * 3600)) {
+        try await run.step("bring[\(environment.owner)]", retry: Self.patient, timeout: .seconds(24 * 3600)) {
             [snapshot] step in
             let fetched = try await FetchStep(
                 environment: environment, request: request, shared: shared, key: snapshot.key, attempt: step.attempt

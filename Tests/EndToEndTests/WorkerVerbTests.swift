@@ -27,8 +27,8 @@ extension EndToEnd {
             func endLeases() async throws { try await store?.run("DELETE FROM leases") }
 
             func standings() async throws -> [String: String] {
-                let listed = try await installation.snapwf("ls", "--json").json()
-                let runs = try #require(listed["runs"] as? [[String: Any]])
+                let listed = try await installation.snapwf("ls", "--json")
+                let runs = try #require(try listed.json()["runs"] as? [[String: Any]], "\(listed.everything)")
                 return Dictionary(
                     runs.map { ($0["id"] as? String ?? "", $0["status"] as? String ?? "") }, uniquingKeysWith: { $1 })
             }

@@ -127,7 +127,7 @@ private struct QueueModel {
         var expected: Set<Taken> = []
         for run in chosen {
             var run = run
-            if run.isBegun, run.rest == nil { run.deaths += 1 }
+            if run.status == .running, run.rest == nil { run.deaths += 1 }
             (run.epoch, run.rest, run.status, run.wakeAt, run.holder) = (run.epoch + 1, nil, .running, nil, site)
             runs[run.number] = run
             expected.insert(Taken(number: run.number, epoch: run.epoch, deaths: run.deaths))

@@ -98,7 +98,9 @@ struct TestStore: Sendable {
     @discardableResult
     func run(_ sql: String) throws -> [[String: String]] {
         if let server { return try server.run(sql, schema: schema) }
-        let queue = try DatabaseQueue(path: files.path)
+        var patient = Configuration()
+        patient.busyMode = .timeout(10)
+        let queue = try DatabaseQueue(path: files.path, configuration: patient)
         return try queue.writeWithoutTransaction { db in
             try Row.fetchAll(db, sql: sql).map { row in
                 var values: [String: String] = [:]

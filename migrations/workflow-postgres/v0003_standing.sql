@@ -28,3 +28,7 @@ $$;
 
 CREATE TRIGGER runs_where_open BEFORE INSERT OR UPDATE OF epoch, cancel_requested_at OR DELETE ON runs
     FOR EACH ROW EXECUTE FUNCTION require_open();
+
+-- Nobody would receive it.
+CREATE TRIGGER signals_where_open BEFORE INSERT ON signals FOR EACH ROW EXECUTE FUNCTION require_open();
+CREATE TRIGGER queues_where_open BEFORE INSERT OR UPDATE ON queues FOR EACH ROW EXECUTE FUNCTION require_open();

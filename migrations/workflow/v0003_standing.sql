@@ -31,3 +31,19 @@ CREATE TRIGGER runs_deleted_where_open BEFORE DELETE ON runs WHEN (SELECT state 
 BEGIN
     SELECT RAISE(ABORT, 'the store is closed');
 END;
+
+-- Nobody would receive it.
+CREATE TRIGGER signals_sent_where_open BEFORE INSERT ON signals WHEN (SELECT state FROM store) <> 'open'
+BEGIN
+    SELECT RAISE(ABORT, 'the store is closed');
+END;
+
+CREATE TRIGGER queues_made_where_open BEFORE INSERT ON queues WHEN (SELECT state FROM store) <> 'open'
+BEGIN
+    SELECT RAISE(ABORT, 'the store is closed');
+END;
+
+CREATE TRIGGER queues_changed_where_open BEFORE UPDATE ON queues WHEN (SELECT state FROM store) <> 'open'
+BEGIN
+    SELECT RAISE(ABORT, 'the store is closed');
+END;

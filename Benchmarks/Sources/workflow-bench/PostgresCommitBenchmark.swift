@@ -24,8 +24,8 @@ struct PostgresCommitBenchmark {
     func figures() async throws -> [Figure] {
         var samples = Samples()
         for _ in 0..<options.rounds {
-            samples.plain.append(try await server.plainRate(clients: 1, seconds: 2))
-            samples.plainAtOnce.append(try await server.plainRate(clients: options.runs, seconds: 2))
+            samples.plain.append(try await server.plainRate(clients: 1))
+            samples.plainAtOnce.append(try await server.plainRate(clients: options.runs))
             samples.sequential.append(try await rate(runs: 1, stepsOfEach: options.steps))
             samples.atOnce.append(
                 try await rate(runs: options.runs, stepsOfEach: max(options.steps * 10 / options.runs, 1)))

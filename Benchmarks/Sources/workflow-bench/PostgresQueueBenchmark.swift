@@ -28,7 +28,7 @@ struct PostgresQueueBenchmark {
             try await server.drop(database)
         }
         // Where the peer is not measured, the bare round trip of a durable transaction stands in its place.
-        let commit = 1000 / (try await server.plainRate(clients: 1, seconds: 2))
+        let commit = 1000 / (try await server.plainRate(clients: 1))
         let peer = dbos == nil ? "a one-row transaction of pgbench" : "DBOS Transact on the same server, one worker"
         var figures: [Figure] = []
         for workers in [1, 10, 50] {

@@ -101,15 +101,16 @@ final class PostgresServer {
     }
 
     /// The rate of one-row transactions of the distribution's own load generator.
-    func plainRate(clients: Int, seconds: Int) async throws -> Double {
+    func plainRate(clients: Int) async throws -> Double {
         let database = try await makeDatabase()
         try await ask("CREATE TABLE t (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, v text)", in: database)
         let script = FileManager.default.temporaryDirectory.appending(path: "\(UUID().uuidString).sql")
         try Data("INSERT INTO t (v) VALUES ('1');\n".utf8).write(to: script)
         defer { try? FileManager.default.removeItem(at: script) }
+        // A number of transactions and no time: its clock is a signal, which the children of a thread of Foundation's block.
         let said = try await tool([
             try Self.binaries() + "/pgbench", "-n", "-M", "prepared", "-f", script.path, "-c", "\(clients)", "-j",
-            "\(min(clients, 2))", "-T", "\(seconds)", database,
+            "\(min(clients, 2))", "-t", "\(clients == 1 ? 6000 : max(24_000 / clients, 1))", database,
         ])
         try await drop(database)
         guard let line = said.split(separator: "\n").first(where: { $0.hasPrefix("tps = ") }),

@@ -134,6 +134,8 @@ struct ShareStep {
     func run() async throws {
         try await translatingErrors {
             guard let snapshot = try await environment.catalog.snapshot(forKey: key) else {
+                // The one that made it on another machine may have told them before this one took the run over.
+                if try await shared.snapshot(forKey: key) != nil { return }
                 throw SnapshotError(
                     .failed, "the snapshot was removed before others could be told of it; run again")
             }

@@ -21,8 +21,8 @@ public struct RunContext: Sendable {
         self.scope = scope
     }
 
-    /// Whether an earlier process of this run recorded a resource, of any scope, whose end is not recorded: it may be there.
-    package var ownsSomething: Bool { execution.recordedResources.contains { $0.state.isOpen } }
+    /// Whether the run owned something when this process took it up: a resource that was not released.
+    package var ownedSomething: Bool { execution.recordedResources.contains { $0.state.isOpen } }
 
     /// Takes a named step: runs `body` unless an earlier process recorded its output, and records what it returned.
     ///

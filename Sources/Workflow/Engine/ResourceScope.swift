@@ -236,7 +236,12 @@ struct ResourceScope<R: DurableResource> {
             case .timedOut, .abandoned: error = ResourceTimeout(call: "find", limit: resource.limits.callTimeout)
             }
             try execution.require(isShielded ? .release : .effect)
-            if !isShielded { try Task.checkCancellation() }
+            if !isShielded {
+                try Task.checkCancellation()
+                if let classified = error as? any RetryClassifying, classified.isBlocked {
+                    throw execution.halt(.blocked(by: "resource '\(name)'", error))
+                }
+            }
             guard failures < retry.attempts else { throw unavailable("find", error) }
             let delay = retry.delay(afterFailures: failures, random: execution.core.configuration.random())
             try await execution.pause(until: execution.now.advanced(by: delay), isShielded: isShielded)

@@ -56,7 +56,7 @@ package struct StoreServer: Sendable, Hashable {
     /// - Throws: ``WorkflowError`` with `storeUnavailable`, `storeNotWritable` or `storeFailed`.
     package static func of(_ store: StoreConfiguration) async throws -> StoreServer? {
         guard case .server(let address) = store.place else { return nil }
-        let reader = try PostgresReader(store, address)
+        let reader = try PostgresReader(store, address, for: .looking)
         do {
             let server = try await reader.read { try StoreServer($0) }
             await reader.close()

@@ -62,7 +62,8 @@ struct RunsPlace: Sendable {
     /// What is wrong with a place, as the end of a sentence, and without repeating it; nil for nothing.
     static func objection(to text: String) -> String? {
         if text.isEmpty { return "must not be empty" }
-        guard text.contains("://"), !StoreConfiguration.named(text).isShared else { return nil }
+        let isMeantAsURL = text.contains("://") || text.hasPrefix("postgres:") || text.hasPrefix("postgresql:")
+        guard isMeantAsURL, !StoreConfiguration.named(text).isShared else { return nil }
         return "must be postgresql://USER@HOST/DATABASE or the path of a SQLite database"
     }
 }

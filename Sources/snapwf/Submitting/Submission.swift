@@ -42,8 +42,12 @@ struct Submission {
         guard first.existing?.recordedStatus == .succeeded else { return first }
         // The newest one that has ended gives its successor its name: all who see it ask for the same successor.
         let query = RunQuery(
-            workflow: SnapshotWorkflow.name, labels: [RunDriver.requestLabel: item.label], limit: 1)
-        guard let newest = try await session.engine.runs(query).first else { return first }
+            workflow: SnapshotWorkflow.name, labels: [RunDriver.requestLabel: item.label], limit: 100)
+        // One that snapwf run began, or that belongs to a batch, is nobody's submission.
+        let newest = try await session.engine.runs(query).first { run in
+            run.queueing != nil && run.labels[BatchWorkflow.label] == nil
+        }
+        guard let newest = newest ?? first.existing else { return first }
         if !newest.status.isFinished { return Submitted(run: newest.id, request: item.request, existing: newest) }
         return try await record(item, dedupKey: "\(item.label) after \(newest.id)")
     }

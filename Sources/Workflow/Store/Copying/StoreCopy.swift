@@ -187,15 +187,19 @@ package struct StoreCopy: Sendable {
     }
 
     private func mark(_ new: StoreStanding, from old: StoreStanding) async throws -> StoreStanding {
-        if new.state == .filling, new.copy == old.copy { return new }
+        if new.state == .filling, new.copy == old.copy {
+            // Killed before it was cleared, see below.
+            if try await to.lastKey(of: .runs) == 0 { try await to.clear(as: new) }
+            return new
+        }
         var standing = new.opened()
         standing.state = .filling
         standing.copy = old.copy
         standing.peer = old.id
         standing.peerName = from.place
         try await to.setStanding(standing, insteadOf: new)
-        // Another copying of the same store was given up; meanwhile it may have changed.
-        if new.state == .filling { try await to.clear(as: standing) }
+        // It has no runs; but a worker may have made queues known, or another copying of the same store was given up.
+        try await to.clear(as: standing)
         return standing
     }
 

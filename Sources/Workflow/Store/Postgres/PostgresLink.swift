@@ -9,7 +9,10 @@ final class PostgresLink {
     /// What a connection is for.
     enum Purpose {
         case writing
+        /// By an engine, which must see what it wrote.
         case reading
+        /// By somebody who writes nothing, and may see a standby.
+        case looking
         case leases
     }
 
@@ -105,7 +108,7 @@ final class PostgresLink {
 
     private func make() throws -> PostgresConnection {
         let new = try PostgresConnection(
-            address, patience: Self.patience(configuration), attributes: purpose == .reading ? "any" : "read-write")
+            address, patience: Self.patience(configuration), attributes: purpose == .looking ? "any" : "read-write")
         try new.script(settings)
         try verify(new)
         if let process {
@@ -141,10 +144,17 @@ final class PostgresLink {
             SET tcp_keepalives_count = 3;
             """
         switch purpose {
-        case .reading: settings += "SET default_transaction_read_only = on;"
+        case .reading, .looking: settings += "SET default_transaction_read_only = on;"
         // What is lost of a renewal lets the lease end earlier, which the epoch makes harmless.
         case .leases: settings += "SET synchronous_commit = off;"
-        case .writing: break
+        // Each statement finds its rows by a key, whatever the planner believed of a table that was empty when it made the plan.
+        case .writing:
+            settings += """
+                SET plan_cache_mode = force_generic_plan;
+                SET enable_seqscan = off;
+                SET enable_hashjoin = off;
+                SET enable_mergejoin = off;
+                """
         }
         return settings
     }

@@ -17,21 +17,21 @@ enum PostgresMigration {
     private static let lock = 0x736e_6170
 
     static func migrate(_ connection: PostgresConnection, _ schema: PostgresSchema = .store) throws {
-        // Mostly nothing is to be done: then no lock is taken. Each change is a transaction of its own.
-        while try pending(connection, schema) > 0 {
-            try connection.script("BEGIN")
-            do {
-                try migrateInTransaction(connection, schema)
-                try connection.script("COMMIT")
-            } catch {
-                // Where the connection is gone, so is the transaction.
-                try? connection.script("ROLLBACK")
-                throw error
-            }
+        // Mostly nothing is to be done: then no lock is taken.
+        guard try pending(connection, schema) > 0 else { return }
+        // All changes are one transaction: whoever reads meanwhile sees the old schema or the new one.
+        try connection.script("BEGIN")
+        do {
+            try migrateInTransaction(connection, schema)
+            try connection.script("COMMIT")
+        } catch {
+            // Where the connection is gone, so is the transaction.
+            try? connection.script("ROLLBACK")
+            throw error
         }
     }
 
-    /// Makes the next change, and leaves the transaction open.
+    /// Makes what changes are missing, and leaves the transaction open.
     static func migrateInTransaction(_ connection: PostgresConnection, _ schema: PostgresSchema = .store) throws {
         try connection.run("SELECT pg_advisory_xact_lock($1::integer, hashtext(current_schema()))", ["\(lock)"])
         try connection.script(
@@ -43,10 +43,10 @@ enum PostgresMigration {
             """)
         // Another process may have been faster.
         let count = try pending(connection, schema)
-        guard count > 0 else { return }
-        let migration = schema.changes[schema.changes.count - count]
-        try connection.script(migration.sql)
-        try connection.run("INSERT INTO \(schema.table) (identifier) VALUES ($1)", [migration.identifier])
+        for migration in schema.changes.suffix(count) {
+            try connection.script(migration.sql)
+            try connection.run("INSERT INTO \(schema.table) (identifier) VALUES ($1)", [migration.identifier])
+        }
     }
 
     /// Throws unless the schema is the one that this program reads.

@@ -8,6 +8,8 @@ struct PostgresOperation: CommitOperation {
     var recovery: [PostgresQuery] = []
     /// Whether the commit has to be safe from the loss of power before it is answered.
     var isDurable = true
+    /// The queue whose limits it looks at: its row is locked first, with those of the other operations in the transaction.
+    var queueLock: String? = nil
     /// Called inside the transaction, when everything is done and not yet committed.
     var during: (@Sendable () -> Void)? = nil
     /// What it means that a statement that had to change a row did not.
@@ -25,7 +27,7 @@ extension CommitThread where Backend == WritingServer {
     /// Runs statements at once and returns what `read` made of the answers, after the commit.
     func perform<T: Sendable>(
         _ queries: @escaping @Sendable () throws -> [PostgresQuery], recovery: [PostgresQuery] = [],
-        during: (@Sendable () -> Void)? = nil, isDurable: Bool = true,
+        during: (@Sendable () -> Void)? = nil, isDurable: Bool = true, queueLock: String? = nil,
         refusal: (@Sendable (PostgresError.Refusal) -> any Error)? = nil,
         _ read: @escaping @Sendable ([PostgresResult]) throws -> T
     ) async throws -> T {
@@ -33,7 +35,8 @@ extension CommitThread where Backend == WritingServer {
         return try await watch.outcome { completion in
             submit(
                 PostgresOperation(
-                    urgency: .now, queries: queries, recovery: recovery, isDurable: isDurable, during: during,
+                    urgency: .now, queries: queries, recovery: recovery, isDurable: isDurable, queueLock: queueLock,
+                    during: during,
                     refusal: refusal ?? { _ in
                         WorkflowError(.storeFailed, "a change does not fit what is recorded")
                     },

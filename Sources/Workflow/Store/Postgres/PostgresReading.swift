@@ -6,8 +6,11 @@ final class PostgresReader: Sendable {
     private let link: LinkBox
     private let closed = Promise<Void>()
 
-    init(_ configuration: StoreConfiguration, _ address: PostgresAddress) throws {
-        link = LinkBox(try PostgresLink(configuration, address, for: .reading))
+    /// - Parameter purpose: `looking` may be answered by a standby, which lags behind.
+    init(
+        _ configuration: StoreConfiguration, _ address: PostgresAddress, for purpose: PostgresLink.Purpose = .reading
+    ) throws {
+        link = LinkBox(try PostgresLink(configuration, address, for: purpose))
         worker = WorkerThread.start(name: "workflow-reader")
     }
 

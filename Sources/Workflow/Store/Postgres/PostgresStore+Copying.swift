@@ -2,7 +2,7 @@ import Foundation
 
 extension PostgresStore: CopyableStore {
     /// Waits for the transactions that have changed runs, and keeps others from beginning to.
-    private static let lock = PostgresQuery("LOCK TABLE runs IN SHARE ROW EXCLUSIVE MODE")
+    private static let lock = PostgresQuery("LOCK TABLE queues, runs, signals IN SHARE ROW EXCLUSIVE MODE")
 
     func setStanding(_ new: StoreStanding, insteadOf old: StoreStanding, fencing: Bool) async throws {
         var queries = [Self.lock, Self.expected(old)]

@@ -71,7 +71,6 @@ extension PostgresStore {
 
     func take(_ request: QueueRequest, owner: RunOwner) async throws -> QueueAnswer {
         let asked = Slot<ContinuousClock.Instant>()
-        let lock = PostgresQuery(prepared: QueueStatement.lockQueue.name, [request.queue])
         let due = PostgresQuery(prepared: QueueStatement.nextDue.name, [request.queue])
         // Not synced: an effect begins only after a commit that is, and that one takes this along.
         let (records, nextDue) = try await writer.perform(
@@ -82,22 +81,21 @@ extension PostgresStore {
                     Payload.text(of: owner), Self.array(request.workflows.map { "\($0.version) \($0.name)" }),
                     Self.array(request.workflows.map(\.name)), "\(request.limit)",
                 ]
-                return [lock, PostgresQuery(prepared: QueueStatement.take.name, values), due]
+                return [PostgresQuery(prepared: QueueStatement.take.name, values), due]
             },
             recovery: [
-                lock,
                 PostgresQuery(
                     """
                     SELECT \(PostgresRead.runColumns) FROM runs
-                    WHERE queue = $1 AND status = 'running' AND id IN (
+                    WHERE queue = $1 AND status = 'running' AND rest IS NULL AND id IN (
                         SELECT run_id FROM leases WHERE owner = $2::uuid AND expires_at > clock_timestamp())
                     """, [request.queue, self.owner]),
                 due,
-            ], isDurable: false
+            ], isDurable: false, queueLock: request.queue
         ) { results in
             (
-                try results[1].runRecords(),
-                try results[2].first?.integer("wait").map { Duration.milliseconds(max($0, 1)) }
+                try results[0].runRecords(),
+                try results[1].first?.integer("wait").map { Duration.milliseconds(max($0, 1)) }
             )
         }
         var claimed: [Claimed] = []
@@ -132,7 +130,7 @@ extension PostgresStore {
     }
 
     /// A list as PostgreSQL writes an array.
-    private static func array(_ words: [String]) -> String {
+    static func array(_ words: [String]) -> String {
         let quoted = words.map { word in
             "\"" + word.replacing("\\", with: "\\\\").replacing("\"", with: "\\\"") + "\""
         }
@@ -141,19 +139,17 @@ extension PostgresStore {
 
     func rouse(_ id: RunID, epoch: Int, queue: String) async throws -> Bool {
         let values = [id.description, "\(epoch)", "\(now.milliseconds)", queue]
-        let lock = PostgresQuery(prepared: QueueStatement.lockQueue.name, [queue])
         return try await writer.perform(
             {
-                [lock, PostgresQuery(prepared: QueueStatement.rouse.name, values)]
+                [PostgresQuery(prepared: QueueStatement.rouse.name, values)]
             },
             recovery: [
-                lock,
                 PostgresQuery(
                     "SELECT count(*) AS roused FROM runs WHERE id = $1 AND epoch = $2::bigint AND status = 'running'",
-                    [id.description, "\(epoch)"]),
-            ], isDurable: false, refusal: { Self.error($0, of: id) }
+                    [id.description, "\(epoch)"])
+            ], isDurable: false, queueLock: queue, refusal: { Self.error($0, of: id) }
         ) { results in
-            try results[1].first?.integer("roused") == 1
+            try results[0].first?.integer("roused") == 1
         }
     }
 

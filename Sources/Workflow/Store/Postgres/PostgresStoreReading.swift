@@ -7,7 +7,7 @@ struct PostgresStoreReading: ReadOnlyStore, PostgresReading {
     static func open(
         _ configuration: StoreConfiguration, _ address: PostgresAddress, clock: any EngineClock
     ) async throws -> PostgresStoreReading {
-        let reader = try PostgresReader(configuration, address)
+        let reader = try PostgresReader(configuration, address, for: .looking)
         do {
             let name = reader.name
             try await reader.read { try PostgresMigration.requireCurrent($0, name: name) }

@@ -1,7 +1,7 @@
 /// What a writing connection has prepared for queues and signals.
 enum QueueStatement: String, CaseIterable {
     case enqueue
-    case lockQueue
+    case lockQueues
     case take
     case nextDue
     case rouse
@@ -17,9 +17,12 @@ enum QueueStatement: String, CaseIterable {
         case .enqueue: Self.enqueueSQL
         // `$1` queue. Whoever counts what a limit allows does so alone; the count is a statement of its own, after this one,
         // and sees what the last one who had the lock did. A queue without limits is locked by nobody.
-        case .lockQueue:
+        // `$1` all queues of the transaction: always in one order, so that no two transactions wait for each other.
+        case .lockQueues:
             """
-            SELECT name FROM queues WHERE name = $1 AND (concurrency IS NOT NULL OR rate_limit IS NOT NULL) FOR UPDATE
+            SELECT name FROM queues
+            WHERE name = ANY ($1::text[]) AND (concurrency IS NOT NULL OR rate_limit IS NOT NULL)
+            ORDER BY name FOR UPDATE
             """
         case .take: Self.takeSQL
         case .nextDue: Self.nextDueSQL
@@ -112,7 +115,7 @@ enum QueueStatement: String, CaseIterable {
                 FROM settings WHERE concurrency IS NOT NULL), $8::bigint)) AS left_over
             FROM clock),
         begun AS MATERIALIZED (
-            SELECT no AS run_no, id AS run_name, epoch AS last_epoch, rest IS NULL AS has_died FROM runs
+            SELECT no AS run_no, id AS run_name, epoch AS last_epoch, rest IS NULL AND status = 'running' AS has_died FROM runs
             WHERE queue = $1 AND status IN ('running', 'sleeping') AND rest IS DISTINCT FROM 'parked'
                 AND NOT EXISTS (SELECT 1 FROM leases, clock WHERE run_id = id AND expires_at > clock.at)
                 AND (version || ' ' || workflow = ANY ($6::text[])

@@ -138,7 +138,7 @@ final class WritingServer: CommitBackend {
     ) throws -> [[PostgresResult]] {
         // Whoever looks into the middle of a transaction pays for it with a second round trip.
         let isWatched = operations.contains { $0.during != nil }
-        var queries = beginning(isDurable: operations.contains(where: \.isDurable))
+        var queries = beginning(operations, isDurable: operations.contains(where: \.isDurable))
         let head = queries.count
         queries += lists.joined()
         if !isWatched {
@@ -177,11 +177,16 @@ final class WritingServer: CommitBackend {
         return nil
     }
 
-    private func beginning(isDurable: Bool) -> [PostgresQuery] {
+    private func beginning(_ operations: [PostgresOperation], isDurable: Bool) -> [PostgresQuery] {
         number += 1
         var queries = [PostgresQuery(prepared: StoreStatement.begin.rawValue)]
         if !isDurable { queries.append(PostgresQuery(prepared: StoreStatement.unsynced.rawValue)) }
         queries.append(PostgresQuery(prepared: StoreStatement.mark.rawValue, [writer, "\(number)"]))
+        let queues = Set(operations.compactMap(\.queueLock))
+        if !queues.isEmpty {
+            queries.append(
+                PostgresQuery(prepared: QueueStatement.lockQueues.name, [PostgresStore.array(queues.sorted())]))
+        }
         return queries
     }
 
@@ -228,7 +233,9 @@ final class WritingServer: CommitBackend {
         _ operations: [PostgresOperation], _ lastCheck: () throws -> Void
     ) throws -> [(any Error)?] {
         let connection = try link.connected(lastCheck)
-        if case .failure(let error)? = try connection.pipeline(beginning(isDurable: true)).first(where: \.isFailure) {
+        if case .failure(let error)? = try connection.pipeline(beginning(operations, isDurable: true)).first(
+            where: \.isFailure)
+        {
             try connection.script("ROLLBACK")
             throw error
         }

@@ -162,7 +162,7 @@ extension SQLiteStore {
         try db.execute(
             sql: """
                 UPDATE runs SET epoch = epoch + 1, status = 'running', wake_at = NULL, owner = ?, updated_at = ?,
-                    deaths = deaths + iif(status <> 'pending' AND rest IS NULL, 1, 0), rest = NULL
+                    deaths = deaths + iif(status = 'running' AND rest IS NULL, 1, 0), rest = NULL
                 WHERE no = ?
                 """,
             arguments: [Payload.text(of: owner), now.milliseconds, no])
