@@ -59,7 +59,9 @@ extension EndToEnd.SharedCatalogs {
         #expect(first.names(in: "sandboxes").isEmpty)
     }
 
-    @Test("when the registry between them is gone, a machine makes the image itself, keeps it, and says so")
+    @Test(
+        "when the registry between them is gone, a machine makes the image itself, keeps it, and says so",
+        .enabled(if: TestSize.isLong))
     func registryGone() async throws {
         let world = try await World()
         let (first, second) = try (world.installation(), world.installation())
