@@ -10,6 +10,9 @@ package struct SnapshotEnvironment: Sendable {
     package var catalog: Catalog
     /// What installations know of each other's snapshots, where they share a store.
     package var shared: SharedCatalog?
+    /// Where runs push for other machines that were asked for where nobody said where: a registry's repository without a
+    /// tag.
+    package var sharesTo: String?
     /// Of the place that is worked at: this machine, until ``at(_:)`` says otherwise.
     package var provider: any SandboxProvider
     /// How the providers of other places are made.
@@ -49,6 +52,15 @@ package struct SnapshotEnvironment: Sendable {
         var environment = self
         if place != .local { environment.provider = try providers(place) }
         return environment
+    }
+
+    /// A request with what this machine's settings say where neither the request nor the settings of its author do.
+    func completed(_ request: SnapshotRequest) -> SnapshotRequest {
+        guard shared != nil, request.push == nil, request.sharesTo == nil, [nil, .catalog].contains(request.register)
+        else { return request }
+        var request = request
+        request.sharesTo = sharesTo
+        return request
     }
 
     /// The long commands of a sandbox.

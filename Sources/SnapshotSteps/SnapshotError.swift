@@ -28,6 +28,8 @@ package struct SnapshotError: Error, Sendable, Codable, CustomStringConvertible,
         case runQueued
         /// The catalog has no such snapshot, or not its file.
         case snapshotNotFound
+        /// A run needs a snapshot that is on another machine only. The run stays as it is until it is resumed there.
+        case elsewhere
         /// A snapshot is not removed: somebody works with it, or gave it a name.
         case snapshotInUse
         /// Credentials are missing or wrong.
@@ -68,13 +70,13 @@ package struct SnapshotError: Error, Sendable, Codable, CustomStringConvertible,
 
     package var description: String { message }
 
-    package var isBlocked: Bool { code == .apiCredentials }
+    package var isBlocked: Bool { [.apiCredentials, .elsewhere].contains(code) }
 
     /// The exit status that tells a program the same.
     package var exitStatus: ExitStatus {
         switch code {
         case .badImage, .sizeTooSmall: .badImage
-        case .imageNotFound, .runNotFound, .snapshotNotFound: .notFound
+        case .imageNotFound, .runNotFound, .snapshotNotFound, .elsewhere: .notFound
         case .credentials, .apiCredentials: .credentials
         case .unavailable, .incompatible, .missingTool, .notPermitted, .notSupported, .sandboxFailed: .unavailable
         case .usage: .usage

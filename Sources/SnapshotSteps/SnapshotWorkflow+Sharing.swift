@@ -9,10 +9,12 @@ extension SnapshotWorkflow {
     func fetched(
         _ request: SnapshotRequest, _ resolution: Resolution, in run: RunContext, _ environment: SnapshotEnvironment
     ) async throws -> RegisteredSnapshot? {
-        guard let shared = environment.shared, !request.ignoresCatalog, [nil, .catalog].contains(request.register),
-            // One that came from another store in the middle goes on with its sandbox, and ends it.
-            !run.ownedSomething
-        else { return nil }
+        guard let shared = environment.shared, !request.ignoresCatalog, [nil, .catalog].contains(request.register)
+        else {
+            return nil
+        }
+        // A run that was begun where nobody took turns goes on in the sandbox that it has, whatever others have made since.
+        guard !run.ownedSomething else { return nil }
         let travels = request.pushReference(forKey: resolution.key) != nil
         let turn = try await run.step("turn", retry: Self.patient, timeout: .seconds(24 * 3600)) { _ in
             try await TurnStep(
@@ -29,8 +31,7 @@ extension SnapshotWorkflow {
         }
         let fetched = try await run.step("fetch", retry: Self.patient, timeout: .seconds(24 * 3600)) { step in
             try await FetchStep(
-                environment: environment, request: request, shared: shared, key: resolution.key,
-                isLast: step.attempt >= Self.fetches
+                environment: environment, request: request, shared: shared, key: resolution.key, attempt: step.attempt
             ).run()
         }
         if let snapshot = fetched.snapshot { return snapshot }
@@ -42,48 +43,18 @@ extension SnapshotWorkflow {
 
     /// A snapshot that never left its machine is made again.
     private func tellWhereItIs(_ resolution: Resolution, _ shared: SharedCatalog, _ run: RunContext) async throws {
-        let record: SharedSnapshot?
+        let known: SharedSnapshot?
         do {
-            record = try await shared.snapshot(forKey: resolution.key)
+            known = try await shared.snapshot(forKey: resolution.key)
         } catch is CancellationError {
             throw CancellationError()
         } catch {
-            // What is only told ends no run.
-            return
+            // It is a word to people: no run ends for the want of it.
+            return run.logger.debug("it is not known where \(resolution.key) is: \(error)")
         }
-        guard let record, record.places.isEmpty else { return }
+        guard let record = known, record.places.isEmpty else { return }
         try await run.emit(
             SandboxLabel.noteEvent, "\(record.id) is on \(record.hosts) only and in no registry: it is made here, too")
-    }
-
-    /// The snapshot as this machine has it. Where another one made it before this one took the run over, it is brought here.
-    func here(
-        _ snapshot: RegisteredSnapshot, _ request: SnapshotRequest, in run: RunContext,
-        _ environment: SnapshotEnvironment
-    ) async throws -> RegisteredSnapshot {
-        guard let shared = environment.shared, snapshot.path != nil,
-            try await environment.catalog.snapshot(forKey: snapshot.key) == nil
-        else { return snapshot }
-        // Once for each machine that has the run.
-        let brought = try await run.step(
-            "bring[\(environment.owner)]", retry: Self.patient, timeout: .seconds(24 * 3600)
-        ) { _ in
-            let output = try await FetchStep(
-                environment: environment, request: request, shared: shared, key: snapshot.key, isLast: false
-            ).run()
-            guard let brought = output.snapshot else {
-                throw SnapshotError(
-                    .snapshotNotFound,
-                    """
-                    the run made \(snapshot.id) on another machine, and it cannot be brought here: \
-                    \(output.problem ?? "nobody has it"). Run the image again
-                    """)
-            }
-            return brought
-        }
-        var result = snapshot
-        result.path = brought.path
-        return result
     }
 
     /// Keeps the turn of the key while `body` makes the snapshot, for those that wait for it.
@@ -113,13 +84,68 @@ extension SnapshotWorkflow {
         return try result.get()
     }
 
+    /// The snapshot with the path that it has on this machine: the steps that made it may have been another one's.
+    ///
+    /// Looked for anew by each process, since what is recorded says nothing of this machine. One that is elsewhere is
+    /// fetched, and nothing is made twice.
+    ///
+    /// - Throws: `elsewhere` when it cannot be had here; then the run goes on where it is.
+    func here(
+        _ snapshot: RegisteredSnapshot, _ request: SnapshotRequest, in run: RunContext,
+        _ environment: SnapshotEnvironment
+    ) async throws -> RegisteredSnapshot {
+        // What an API or a registry keeps has no path.
+        guard let shared = environment.shared, snapshot.path != nil else { return snapshot }
+        var snapshot = snapshot
+        if let own = try await environment.catalog.snapshot(forKey: snapshot.key) {
+            snapshot.path = own.path
+            return snapshot
+        }
+        // A checkpoint of this installation's alone.
+        try await run.step("bring[\(environment.owner)]", retry: Self.patient, timeout: .seconds(24 * 3600)) {
+            [snapshot] step in
+            let fetched = try await FetchStep(
+                environment: environment, request: request, shared: shared, key: snapshot.key, attempt: step.attempt
+            ).run()
+            guard fetched.snapshot == nil else { return }
+            let hosts = try await shared.snapshot(forKey: snapshot.key)?.hosts ?? "the machine that made it"
+            throw SnapshotError(
+                .elsewhere,
+                """
+                snapshot \(snapshot.id) is on \(hosts) only, and cannot be fetched (\(fetched.problem ?? "nobody has it")): \
+                resume the run there: snapwf resume \(run.id)
+                """)
+        }
+        if let own = try await environment.catalog.snapshot(forKey: snapshot.key) { snapshot.path = own.path }
+        return snapshot
+    }
+
+    /// A push. One that only the settings ask for fails no run: what was made is kept here, and the next run, or somebody,
+    /// pushes it.
+    ///
+    /// - Returns: nil where the run goes on without.
+    func pushing(
+        to reference: String, _ request: SnapshotRequest, in run: RunContext, _ body: () async throws -> String
+    ) async throws -> String? {
+        do {
+            return try await body()
+        } catch let error as StepFailure
+            where request.push == nil && [.error, .timeout, .crashed].contains(error.failure.kind)
+        {
+            try await run.emit(
+                SandboxLabel.noteEvent,
+                """
+                not pushed to \(reference) (setting push): \(error.failure.message). It stays on this machine until it is \
+                run again here, or pushed with snapwf snapshots push
+                """)
+            return nil
+        }
+    }
+
     /// Whether the sandbox pushes what it made.
     func isPushed(_ request: SnapshotRequest, _ environment: SnapshotEnvironment) -> Bool {
         request.push != nil || (environment.shared != nil && request.register != .api)
     }
-
-    /// How often a fetch is tried before the image is made here.
-    private static let fetches = 3
 
     /// The registry client has retries of its own below this; a server that went away is waited for by the store.
     private static let patient = RetryPolicy.exponential(attempts: 8, base: .seconds(1), cap: .seconds(30))

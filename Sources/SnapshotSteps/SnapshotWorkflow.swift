@@ -17,21 +17,25 @@ package struct SnapshotWorkflow: WorkflowDefinition {
 
     package func run(_ request: SnapshotRequest, in run: RunContext) async throws -> SnapshotResult {
         let environment = try environment.at(request.place ?? .local)
-        let resolution = try await run.step("resolve", input: request, retry: Self.resolving, timeout: .seconds(300)) {
+        let asked = request
+        // The step's input is the request as it was recorded: what this machine adds may differ from the last one's.
+        let request = environment.completed(asked)
+        let resolution = try await run.step("resolve", input: asked, retry: Self.resolving, timeout: .seconds(300)) {
             _ in
             try await ResolveStep(environment: environment, request: request).run()
         }
-        var registered: RegisteredSnapshot
+        let registered: RegisteredSnapshot
         var isCached = true
         if let cached = resolution.cached {
-            let cached = try await here(cached, request, in: run, environment)
-            registered = try await completing(cached, resolution, request, in: run, environment)
+            let snapshot = try await here(cached, request, in: run, environment)
+            registered = try await completing(snapshot, resolution, request, in: run, environment)
         } else if let fetched = try await fetched(request, resolution, in: run, environment) {
-            registered = try await completing(fetched, resolution, request, in: run, environment)
+            let snapshot = try await here(fetched, request, in: run, environment)
+            registered = try await completing(snapshot, resolution, request, in: run, environment)
         } else {
             isCached = false
             try environment.state.remember(request.place ?? .local)
-            registered = try await havingTheTurn(request, resolution, run, environment) {
+            let made = try await havingTheTurn(request, resolution, run, environment) {
                 let resource = SandboxResource(environment: environment, request: request, resolution: resolution)
                 return try await run.withResource(resource, named: "sandbox") { scope, sandbox in
                     try await keepingAlive(sandbox, for: request, environment: environment) {
@@ -39,17 +43,17 @@ package struct SnapshotWorkflow: WorkflowDefinition {
                     }
                 }
             }
+            registered = try await here(made, request, in: run, environment)
         }
-        registered = try await here(registered, request, in: run, environment)
         let naming = NameStep.Input(name: request.name, labels: request.labels ?? [:])
         if naming.name != nil || !naming.labels.isEmpty {
-            try await run.step("name", input: naming) { [snapshot = registered] _ in
-                try await NameStep(environment: environment, snapshot: snapshot, input: naming).run()
+            try await run.step("name", input: naming) { _ in
+                try await NameStep(environment: environment, snapshot: registered, input: naming).run()
             }
         }
         if let exportPath = request.exportPath {
-            try await run.step("export", input: exportPath) { [snapshot = registered] _ in
-                try await ExportStep(environment: environment, snapshot: snapshot, path: exportPath).run()
+            try await run.step("export", input: exportPath) { _ in
+                try await ExportStep(environment: environment, snapshot: registered, path: exportPath).run()
             }
         }
         return SnapshotResult(registered, exportedTo: request.exportPath, cached: isCached)
@@ -71,12 +75,12 @@ package struct SnapshotWorkflow: WorkflowDefinition {
         // What others can fetch already is not pushed again for them.
         let reference = request.push ?? (isForOthers(resolution) ? request.pushReference(forKey: snapshot.key) : nil)
         if let reference {
-            snapshot.pushedTo = try await run.step(
-                "push", retry: Self.pulling(request), timeout: .seconds(24 * 3600)
-            ) { [snapshot] _ in
-                try await CatalogPushStep(
-                    environment: environment, request: request, snapshot: snapshot, reference: reference
-                ).run()
+            snapshot.pushedTo = try await pushing(to: reference, request, in: run) { [snapshot] in
+                try await run.step("push", retry: Self.pulling(request), timeout: .seconds(24 * 3600)) { _ in
+                    try await CatalogPushStep(
+                        environment: environment, request: request, snapshot: snapshot, reference: reference
+                    ).run()
+                }
             }
         }
         if let shared = environment.shared, reference != nil || resolution.isShared == false {
@@ -109,11 +113,12 @@ package struct SnapshotWorkflow: WorkflowDefinition {
         }
         var pushedTo: String?
         if let reference = request.pushReference(forKey: resolution.key), isPushed(request, environment) {
-            pushedTo = try await scope.step("push", retry: Self.pulling(request), timeout: .seconds(24 * 3600)) {
-                step in
-                try await PushStep(
-                    environment: environment, request: request, reference: reference, sandbox: sandbox, step: step
-                ).run()
+            pushedTo = try await pushing(to: reference, request, in: scope) {
+                try await scope.step("push", retry: Self.pulling(request), timeout: .seconds(24 * 3600)) { step in
+                    try await PushStep(
+                        environment: environment, request: request, reference: reference, sandbox: sandbox, step: step
+                    ).run()
+                }
             }
         }
         return try await scope.step("register", retry: Self.asking(request), timeout: .seconds(2 * 3600)) {

@@ -8,7 +8,7 @@ extension EndToEnd {
     @Suite("A catalog that machines share", .serialized)
     struct SharedCatalogs {
         /// A store, and a registry that snapshots travel by.
-        private struct World {
+        struct World {
             let store: SharedStore
             let registry: RealRegistry
             let image: String
@@ -36,7 +36,7 @@ extension EndToEnd {
         }
 
         /// The only snapshot that an installation has: its id and the SHA-256 of its file, read now.
-        private func snapshot(of installation: Installation) async throws -> (id: String, sha256: String) {
+        func snapshot(of installation: Installation) async throws -> (id: String, sha256: String) {
             let id = try #require(installation.names(in: "snapshots").first { $0.hasPrefix("snap-") })
             let path = installation.home + "/snapshots/" + id + "/rootfs.ext4"
             return (id, String(try await tool("sha256sum", path).output.prefix(64)))
@@ -66,6 +66,8 @@ extension EndToEnd {
             #expect((facts["machines"] as? [String])?.isEmpty == false && (facts["artifacts"] as? [Any])?.count == 1)
             let inspected = try await third.snapwf("snapshots", "inspect", original.id)
             #expect(inspected.output.contains("not on this machine"), "\(inspected.everything)")
+            let verified = try await third.snapwf("snapshots", "verify", original.id)
+            #expect(verified.status == 3 && verified.errors.contains("snapshots pull"), "\(verified.everything)")
             let copy = third.home + "/copy.ext4"
             let exported = try await third.snapwf("snapshots", "export", original.id, "-o", copy)
             #expect(exported.status == 0, "\(exported.everything)")

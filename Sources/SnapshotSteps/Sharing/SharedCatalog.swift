@@ -110,7 +110,7 @@ package final class SharedCatalog: Sendable {
                     config, verity, source_date_epoch, run_id, made_by, made_on, created_at)
                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8::bigint, $9::bigint, $10, $11, $12::bigint, $13, $14, $15,
                     $16::bigint)
-                ON CONFLICT (key) DO NOTHING
+                ON CONFLICT (key) DO UPDATE SET key = excluded.key
                 """,
                 [
                     snapshot.key, snapshot.id, snapshot.image, snapshot.manifestDigest, snapshot.platform,
@@ -128,7 +128,7 @@ package final class SharedCatalog: Sendable {
                 .init(
                     """
                     INSERT INTO shared_places (key, reference, noted_at)
-                    SELECT $1, $2, $3::bigint FROM shared_snapshots WHERE key = $1 AND sha256 = $4
+                    SELECT $1, $2, $3::bigint FROM shared_snapshots WHERE key = $1 AND sha256 = $4 FOR KEY SHARE
                     ON CONFLICT (key, reference) DO UPDATE SET noted_at = excluded.noted_at
                     """, [snapshot.key, place, now, snapshot.sha256]))
         }
@@ -152,7 +152,7 @@ package final class SharedCatalog: Sendable {
         .init(
             """
             INSERT INTO shared_copies (key, owner, host, noted_at)
-            SELECT $1, $2, $3, $4::bigint FROM shared_snapshots WHERE key = $1 AND sha256 = $5
+            SELECT $1, $2, $3, $4::bigint FROM shared_snapshots WHERE key = $1 AND sha256 = $5 FOR KEY SHARE
             ON CONFLICT (key, owner) DO UPDATE SET host = excluded.host
             """, [snapshot.key, owner, host, now, snapshot.sha256])
     }
@@ -161,6 +161,8 @@ package final class SharedCatalog: Sendable {
     package func forgetCopies(ofKeys keys: [String]) async throws {
         for key in keys {
             _ = try await perform([
+                // Whoever records a copy or a place meanwhile is waited for, and is seen then.
+                .init("SELECT 1 AS one FROM shared_snapshots WHERE key = $1 FOR UPDATE", [key]),
                 .init("DELETE FROM shared_copies WHERE key = $1 AND owner = $2", [key, owner]),
                 .init(
                     """
@@ -175,21 +177,31 @@ package final class SharedCatalog: Sendable {
     /// Brings what is recorded of this installation in line with what its catalog has: what a crash, a removal while the
     /// server was away, or a move to this store left out.
     ///
-    /// - Parameter here: all that the catalog has, with files that are there.
-    /// - Returns: how many records were added or taken away.
-    package func reconcile(with here: [Snapshot]) async throws -> Int {
+    /// - Parameter here: gives all that the catalog has, with files that are there. Asked after the records were read:
+    ///   what a run records meanwhile is in no danger.
+    /// - Returns: how many records were added or taken away, and what is wrong with single snapshots.
+    /// - Throws: where nothing can be recorded at all.
+    package func reconcile(
+        with here: () async throws -> [Snapshot]
+    ) async throws -> (changed: Int, problems: [SnapshotError]) {
         let rows = try await perform([.init("SELECT key FROM shared_copies WHERE owner = $1", [owner])])[0]
         let recorded = Set(rows.compactMap { $0.text("key") })
         // What was pulled by hand is nobody's word but the registry's.
-        let made = here.filter { $0.runID != nil }
+        let made = try await here().filter { $0.runID != nil }
         let missing = made.filter { !recorded.contains($0.key) }
+        var problems: [SnapshotError] = []
         for snapshot in missing {
             let place = snapshot.artifacts.last { $0.way == .pushed }?.reference
-            try await record(snapshot, place: place, isHere: true)
+            do {
+                try await record(snapshot, place: place, isHere: true)
+            } catch let error as SnapshotError where error.code == .snapshotDamaged {
+                problems.append(error)
+            }
         }
         let gone = recorded.subtracting(made.map(\.key)).sorted()
         try await forgetCopies(ofKeys: gone)
-        return missing.count + gone.count
+        try await forgetOldTurns()
+        return (missing.count - problems.count + gone.count, problems)
     }
 
     // MARK: Installations

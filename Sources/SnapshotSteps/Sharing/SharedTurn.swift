@@ -12,6 +12,7 @@ package final class SharedTurn: Sendable {
 
     private let catalog: SharedCatalog
     private let name: String
+    /// Who has it and a word of this turn's own: a holder that was stopped, and has it again elsewhere, is not mistaken.
     private let holder: String
     private let logger: Logger
     private let until: Mutex<ContinuousClock.Instant>
@@ -78,11 +79,13 @@ extension SharedCatalog {
     /// Asks for a turn.
     ///
     /// - Parameters:
-    ///   - holder: who has it already gets it again: a run that is resumed goes on with its own.
+    ///   - holder: who has it already gets it again, and ends the earlier turn: a run that is resumed goes on with its own.
+    ///     Without a slash.
     ///   - about: for people.
     package func turn(_ name: String, holder: String, about: String, logger: Logger) async throws -> TurnAnswer {
         let asked = ContinuousClock.now
         let term = "\(SharedTurn.term / .milliseconds(1))"
+        let own = "\(holder)/\(UInt64.random(in: 0 ... .max))"
         let answers = try await perform([
             .init(
                 """
@@ -90,14 +93,14 @@ extension SharedCatalog {
                 VALUES ($1, $2, $3, clock_timestamp() + $4::double precision * interval '1 millisecond')
                 ON CONFLICT (name) DO UPDATE
                     SET holder = excluded.holder, about = excluded.about, expires_at = excluded.expires_at
-                    WHERE shared_turns.expires_at <= clock_timestamp() OR shared_turns.holder = excluded.holder
-                """, [name, holder, about, term]),
+                    WHERE shared_turns.expires_at <= clock_timestamp() OR split_part(shared_turns.holder, '/', 1) = $5
+                """, [name, own, about, term, holder]),
             .init("SELECT holder, about FROM shared_turns WHERE name = $1", [name]),
         ])
         // Ended between the two statements: the next look tells.
         guard let row = answers[1].first else { return .held(by: "somebody who has just ended") }
-        guard row.text("holder") == holder else { return .held(by: row.text("about") ?? "somebody") }
-        let turn = SharedTurn(self, name: name, holder: holder, asked: asked, logger: logger)
+        guard row.text("holder") == own else { return .held(by: row.text("about") ?? "somebody") }
+        let turn = SharedTurn(self, name: name, holder: own, asked: asked, logger: logger)
         turn.keep()
         return .mine(turn)
     }
@@ -119,6 +122,16 @@ extension SharedCatalog {
                 WHERE name = $1 AND holder = $2 RETURNING 1 AS one
                 """, [name, holder, term])
         ])[0].isEmpty
+    }
+
+    /// Turns of those that died, and that nobody asked for since.
+    func forgetOldTurns() async throws {
+        _ = try await perform([
+            .init(
+                """
+                DELETE FROM shared_turns WHERE name LIKE 'convert %' AND expires_at < clock_timestamp() - interval '1 day'
+                """)
+        ])
     }
 
     fileprivate func endTurn(_ name: String, holder: String) async throws {

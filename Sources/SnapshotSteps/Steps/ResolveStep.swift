@@ -46,12 +46,8 @@ struct ResolveStep {
         let cached = !asksCatalog ? nil : try await environment.catalog.snapshot(forKey: key.hex)
         var isShared: Bool?
         if cached != nil, let shared = environment.shared {
-            // In the repository of today's setting: an earlier one may be no more.
-            isShared =
-                try await shared.snapshot(forKey: key.hex)?.places.contains { [request] place in
-                    request.sharesTo.map { place.reference.hasPrefix($0 + "@") || place.reference.hasPrefix($0 + ":") }
-                        ?? true
-                } == true
+            let places = try await shared.snapshot(forKey: key.hex)?.places ?? []
+            isShared = places.contains { request.isSharing($0.reference) }
         }
         return Resolution(
             image: image.reference.description, manifestDigest: image.manifestDigest.description,

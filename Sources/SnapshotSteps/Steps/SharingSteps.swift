@@ -80,8 +80,8 @@ struct FetchStep {
     let request: SnapshotRequest
     let shared: SharedCatalog
     let key: String
-    /// Whether a registry that cannot be reached is not waited for any more.
-    let isLast: Bool
+    /// Which attempt it is. A place that does not answer is believed to be gone from the third on.
+    let attempt: Int
 
     func run() async throws -> Output {
         try await translatingErrors {
@@ -91,25 +91,28 @@ struct FetchStep {
             guard let record = try await shared.snapshot(forKey: key) else {
                 return Output(problem: "it was forgotten meanwhile")
             }
+            let snapshot: Snapshot
             do {
-                let snapshot = try await fetch(record)
-                environment.probe("fetch:registered.after")
-                try await shared.noteCopy(of: snapshot)
-                var registered = RegisteredSnapshot(snapshot, warnings: [])
-                registered.pushedTo = record.places.first?.reference
-                return Output(snapshot: registered)
+                snapshot = try await fetch(record)
             } catch let error as SnapshotError
-                where error.isRetryable ? isLast : Self.isOfThePlace(error.code)
+                where Self.isOfThePlace(error.code) && (!error.isRetryable || attempt >= Self.attempts)
             {
                 return Output(problem: error.message)
             }
+            environment.probe("fetch:registered.after")
+            try await shared.noteCopy(of: snapshot)
+            var registered = RegisteredSnapshot(snapshot, warnings: [])
+            registered.pushedTo = record.places.first?.reference
+            return Output(snapshot: registered)
         }
     }
 
     /// What the place lacks can be made here; a full disk here cannot.
     private static func isOfThePlace(_ code: SnapshotError.Code) -> Bool {
-        [.imageNotFound, .snapshotNotFound, .badImage, .snapshotDamaged, .credentials].contains(code)
+        [.imageNotFound, .snapshotNotFound, .badImage, .snapshotDamaged, .credentials, .unavailable].contains(code)
     }
+
+    private static let attempts = 3
 
     private func fetch(_ record: SharedSnapshot) async throws -> Snapshot {
         let environment = environment
@@ -144,6 +147,11 @@ struct ShareStep {
 }
 
 extension SnapshotRequest {
+    /// Whether a place is one where others look for what this request makes: any, where it does not say.
+    func isSharing(_ reference: String) -> Bool {
+        sharesTo.map { reference.hasPrefix($0 + "@") || reference.hasPrefix($0 + ":") } ?? true
+    }
+
     /// Where the snapshot of a key is pushed to: what was asked for, else a tag of its own where all are pushed to.
     func pushReference(forKey key: String) -> String? {
         push ?? sharesTo.map { "\($0):snap-\(key.prefix(16))" }

@@ -69,33 +69,59 @@ struct GCCommand: AsyncParsableCommand {
             let named = try places.place(session.environment.variables)
             session.name(named, token: places.token)
             let turn = try await turn(session, reporter)
-            let looksAfterAll = dryRun || turn != nil
-            let others = looksAfterAll ? try await session.environment.shared?.installations() : nil
-            let collector = GarbageCollector(
-                environment: session.environment, engine: session.engine, places: try places(of: session, and: named),
-                grace: .seconds(grace.seconds), retention: retention, otherStores: try await session.otherStores(),
-                others: others ?? [], turn: turn)
-            let plan = try await collector.plan()
-            var outcomes: [GarbageOutcome]?
-            var runs = 0
-            if !dryRun {
-                outcomes = await collector.execute(plan)
-                try await collector.forgetIdle(plan)
-                runs = try await session.engine.deleteFinishedRuns(olderThan: .seconds(keepRuns.seconds))
-                try session.state.removeDetachedLogs(olderThan: .seconds(keepRuns.seconds))
-                try await tellOthers(session, reporter)
+            let swept: Swept
+            do {
+                swept = try await sweep(session, named, turn, reporter)
+            } catch {
+                // Others wait for it.
+                await turn?.end()
+                throw error
             }
             await turn?.end()
+            let plan = swept.plan
             let catalog = session.catalog
             let verified =
                 verify ? try await VerifySnapshots.verify(try await catalog.snapshots(), in: catalog) : nil
-            let document = GarbageDocument(plan, outcomes: outcomes, runs: runs, verified: verified)
+            let document = GarbageDocument(plan, outcomes: swept.outcomes, runs: swept.runs, verified: verified)
             await session.close()
             try show(document)
+            if let failure = swept.failure { throw failure }
             try failWhereUnseen(plan, reporter)
             if document.items.contains(where: { $0.outcome == "failed" }) { throw Exit(.failed) }
             if verified?.contains(where: { !$0.whole }) == true { throw Exit(.badImage) }
         }
+    }
+
+    private struct Swept {
+        let plan: GarbagePlan
+        var outcomes: [GarbageOutcome]?
+        var runs = 0
+        /// What went wrong after things were removed: told after what was.
+        var failure: (any Error)?
+    }
+
+    @MainActor
+    private func sweep(
+        _ session: Session, _ named: SandboxPlace, _ turn: SharedTurn?, _ reporter: RunReporter
+    ) async throws -> Swept {
+        let looksAfterAll = dryRun || turn != nil
+        let others = looksAfterAll ? try await session.environment.shared?.installations() : nil
+        let collector = GarbageCollector(
+            environment: session.environment, engine: session.engine, places: try places(of: session, and: named),
+            grace: .seconds(grace.seconds), retention: retention, otherStores: try await session.otherStores(),
+            others: others ?? [], turn: turn)
+        var swept = Swept(plan: try await collector.plan())
+        guard !dryRun else { return swept }
+        swept.outcomes = await collector.execute(swept.plan)
+        do {
+            try await collector.forgetIdle(swept.plan)
+            swept.runs = try await session.engine.deleteFinishedRuns(olderThan: .seconds(keepRuns.seconds))
+            try session.state.removeDetachedLogs(olderThan: .seconds(keepRuns.seconds))
+            swept.failure = try await tellOthers(session, reporter)
+        } catch {
+            swept.failure = error
+        }
+        return swept
     }
 
     /// One at a time looks after what all installations of a shared store left elsewhere. Who does not get the turn within a
@@ -121,13 +147,18 @@ struct GCCommand: AsyncParsableCommand {
     }
 
     /// What is here and what is not here any more, as the others see it.
+    ///
+    /// - Returns: the first of the records that disagree with what is here; the others are told.
     @MainActor
-    private func tellOthers(_ session: Session, _ reporter: RunReporter) async throws {
-        guard let shared = session.environment.shared else { return }
+    private func tellOthers(_ session: Session, _ reporter: RunReporter) async throws -> SnapshotError? {
+        guard let shared = session.environment.shared else { return nil }
         let catalog = session.catalog
-        let here = try await catalog.snapshots().filter { catalog.bytesOnDisk(of: $0) != nil }
-        let count = try await shared.reconcile(with: here)
+        let (count, problems) = try await shared.reconcile {
+            try await catalog.snapshots().filter { catalog.bytesOnDisk(of: $0) != nil }
+        }
         if count > 0 { reporter.note("brought \(count) records of the shared catalog up to date", always: false) }
+        for problem in problems.dropFirst() { reporter.note(problem.message) }
+        return problems.first
     }
 
     /// Every place where this installation ever made a sandbox, and the one that the flags name.

@@ -92,5 +92,5 @@ struct RunCommand: AsyncParsableCommand, RequestOptions {
 
 extension SnapshotRequest {
     /// Whether no other machine can have what is made.
-    fileprivate var staysHere: Bool { push == nil && sharesTo == nil && register != .api }
+    var staysHere: Bool { push == nil && sharesTo == nil && register != .api }
 }

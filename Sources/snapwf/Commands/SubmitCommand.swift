@@ -100,6 +100,11 @@ struct SubmitCommand: AsyncParsableCommand, RequestOptions {
             let items = try await self.items(
                 isShared: try stored.place(in: RecordedSnapshots.state()).configuration.isShared)
             let session = try await Session.open(options, stored)
+            if session.environment.shared != nil, items.contains(where: { $0.request.staysHere }) {
+                reporter.note(
+                    "the store is shared, and no registry is named for the other machines (push = \"REGISTRY/REPOSITORY\"): "
+                        + "what is made stays on the worker's machine, unless its own settings name one", always: false)
+            }
             let submission = Submission(
                 session: session, queue: try queue ?? QueueName(of: places.place(variables), variables),
                 priority: priority, notBefore: notBefore?.date(from: Date()))

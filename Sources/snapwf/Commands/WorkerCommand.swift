@@ -87,6 +87,8 @@ struct WorkerCommand: AsyncParsableCommand {
         try await reporter.reportingErrors {
             let variables = ProcessInfo.processInfo.environment
             let place = try places.place(variables)
+            // One that is wrong is not to be found out by each run.
+            _ = try SharingPlace.setting()
             let address = try listen.map { try ListenAddress.parse($0, example: 9464) }
             let registry = address.map { _ in MetricsRegistry(help: WorkerMetrics.help) }
             // Before the engine is opened, which asks once where metrics go.

@@ -23,6 +23,7 @@ extension ErrorCode {
         case .snapshotInUse: .snapshotInUse
         case .credentials: .credentials
         case .apiCredentials: .apiCredentials
+        case .elsewhere: .snapshotNotFound
         case .unavailable: .unavailable
         case .incompatible: .incompatible
         case .missingTool: .missingTool

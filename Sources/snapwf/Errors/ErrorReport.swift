@@ -23,7 +23,7 @@ struct ErrorReport {
         case let error as RunInterrupted:
             let runs = error.runs.map(\.description).joined(separator: " ")
             self.init(
-                .interrupted, "interrupted; the sandbox is kept",
+                .interrupted, "interrupted; what was done so far is kept",
                 next: "snapwf resume \(runs.isEmpty ? "--all" : runs)")
             run = error.runs.first?.description
         case let error as RunStopped:

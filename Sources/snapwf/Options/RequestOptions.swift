@@ -133,9 +133,24 @@ extension RequestOptions {
 
     /// Where snapshots go that other machines are to have: the setting, where the store is shared.
     private func sharesTo() throws -> String? {
-        guard let text = nonEmpty(ProcessInfo.processInfo.environment["SNAPWF_PUSH"]),
-            try stored.place(in: RecordedSnapshots.state()).configuration.isShared
-        else { return nil }
+        guard try stored.place(in: RecordedSnapshots.state()).configuration.isShared else { return nil }
+        return try SharingPlace.setting()
+    }
+
+    /// What makes two calls the same request.
+    private func requestLabel(_ request: SnapshotRequest) throws -> String {
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = [.sortedKeys]
+        return String(hexadecimal(SHA256.hash(data: try encoder.encode(request))).prefix(32))
+    }
+}
+
+/// Where snapshots go that other machines are to have.
+enum SharingPlace {
+    /// - Returns: nil where nobody said.
+    /// - Throws: `usage` where what was said is no repository.
+    static func setting() throws -> String? {
+        guard let text = nonEmpty(ProcessInfo.processInfo.environment["SNAPWF_PUSH"]) else { return nil }
         let reference = try? ImageReference(parsing: text + ":snap-0000000000000000")
         guard let reference, case .registry = reference.transport, reference.digest == nil, !text.contains("@") else {
             throw SnapshotError(
@@ -145,13 +160,6 @@ extension RequestOptions {
         }
         let full = reference.description
         return String(full[..<(full.lastIndex(of: ":") ?? full.endIndex)])
-    }
-
-    /// What makes two calls the same request.
-    private func requestLabel(_ request: SnapshotRequest) throws -> String {
-        let encoder = JSONEncoder()
-        encoder.outputFormatting = [.sortedKeys]
-        return String(hexadecimal(SHA256.hash(data: try encoder.encode(request))).prefix(32))
     }
 }
 

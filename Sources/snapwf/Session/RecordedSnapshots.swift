@@ -22,6 +22,40 @@ enum RecordedSnapshots {
         guard let catalog = try open() else { throw Catalog.noSnapshot }
         return catalog
     }
+
+    /// The snapshot that a person means, and the catalog that has it.
+    ///
+    /// - Throws: `snapshotNotFound`; of one that is elsewhere it says where.
+    static func find(_ text: String) async throws -> (catalog: Catalog, snapshot: Snapshot) {
+        do {
+            let catalog = try require()
+            return (catalog, try await catalog.find(text))
+        } catch let error as SnapshotError where error.code == .snapshotNotFound {
+            // Only to say more: where the others cannot be asked, that it is not here is what counts.
+            let found: SharedSnapshot?
+            do {
+                found = try await SharedRecords.find(text)?.snapshot
+            } catch let several as SnapshotError where several.code == .snapshotNotFound {
+                throw several
+            } catch {
+                found = nil
+            }
+            throw found?.isElsewhere ?? error
+        }
+    }
+}
+
+extension SharedSnapshot {
+    /// What a verb says that needs the file.
+    fileprivate var isElsewhere: SnapshotError {
+        let place = places.first?.reference
+        let bring =
+            place.map { "bring it here: snapwf snapshots pull \($0)" }
+            ?? "do it there, or push it from there: snapwf snapshots push \(id) REGISTRY/REPOSITORY:TAG"
+        return SnapshotError(
+            .snapshotNotFound,
+            "snapshot \(id) is not on this machine: it is on \(hosts)\(place.map { " and in \($0)" } ?? ""); \(bring)")
+    }
 }
 
 /// What other installations know of snapshots, where the store is shared: for verbs that open no engine. The store is the one
@@ -34,12 +68,19 @@ enum SharedRecords {
 
     /// The snapshot that an id, a key, a SHA-256 or a prefix of one names, with its image config.
     ///
-    /// - Returns: nil where the store is not shared or knows none, or several.
+    /// - Returns: nil where the store is not shared or knows none.
+    /// - Throws: `snapshotNotFound` where several begin so.
     static func find(_ text: String) async throws -> (snapshot: SharedSnapshot, config: String)? {
         try await with { shared -> (snapshot: SharedSnapshot, config: String)? in
             let found = try await shared.snapshots(prefix: text)
-            guard found.count == 1 else { return nil }
-            return (found[0], try await shared.config(ofKey: found[0].key) ?? "")
+            guard let first = found.first else { return nil }
+            guard found.count == 1 else {
+                let some = found.prefix(4).map(\.id).joined(separator: ", ")
+                throw SnapshotError(
+                    .snapshotNotFound,
+                    "\"\(text)\" names several snapshots (\(some)\(found.count > 4 ? "…" : "")); write more of it")
+            }
+            return (first, try await shared.config(ofKey: first.key) ?? "")
         } ?? nil
     }
 
@@ -59,8 +100,12 @@ enum SharedRecords {
         let state = try StateDirectory(opening: try Places.stateDirectory(variables))
         let catalog = try Catalog(state: state) { points?.pass($0) }
         let snapshot = try await fetch(found.snapshot, into: catalog, reporter)
-        // What is not noted now is noted by gc.
-        _ = try await with(isReading: false, owner: try state.owner()) { try await $0.noteCopy(of: snapshot) }
+        do {
+            _ = try await with(isReading: false, owner: try state.owner()) { try await $0.noteCopy(of: snapshot) }
+        } catch {
+            // It is here; gc notes that later.
+            Logger(label: "snapwf").debug("the copy of \(snapshot.id) was not noted: \(error)")
+        }
         return (catalog, snapshot)
     }
 

@@ -54,6 +54,8 @@ struct Session {
         environment.probe = pass
         if runs.configuration.isShared {
             environment.shared = try SharedCatalog(store: runs.configuration, owner: owner)
+            // Refused by the verbs that make snapshots; no other fails for it.
+            environment.sharesTo = try? SharingPlace.setting()
         }
         let remote = RemoteProviders(variables: variables, points: points, watch: watch)
         environment.providers = { place in

@@ -20,8 +20,7 @@ struct TagSnapshot: AsyncParsableCommand {
         let reporter = RunReporter(options: options, progress: .plain)
         try await reporter.reportingErrors {
             try Catalog.checkName(name)
-            let catalog = try RecordedSnapshots.require()
-            let snapshot = try await catalog.find(self.snapshot)
+            let (catalog, snapshot) = try await RecordedSnapshots.find(self.snapshot)
             let before = try await catalog.tag(snapshot, as: name)
             if let before { reporter.note("\"\(name)\" was the name of \(before)", always: false) }
             try await tell(snapshot.id, in: catalog, options, "\(snapshot.id) is called \(name)")
@@ -70,8 +69,7 @@ struct LabelSnapshot: AsyncParsableCommand {
         let reporter = RunReporter(options: options, progress: .plain)
         try await reporter.reportingErrors {
             let labels = try LabelArgument.dictionary(self.labels)
-            let catalog = try RecordedSnapshots.require()
-            let snapshot = try await catalog.find(self.snapshot)
+            let (catalog, snapshot) = try await RecordedSnapshots.find(self.snapshot)
             try await catalog.label(snapshot, labels)
             try await tell(snapshot.id, in: catalog, options, "\(snapshot.id) is labelled")
         }

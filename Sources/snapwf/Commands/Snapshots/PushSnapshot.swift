@@ -36,8 +36,8 @@ struct PushSnapshot: AsyncParsableCommand {
     @MainActor
     private func push(_ reporter: RunReporter) async throws {
         let reference = try ImageReference(parsing: reference)
-        let catalog = try RecordedSnapshots.require()
-        let use = try await catalog.use(try await catalog.find(snapshot), for: "push to \(reference)")
+        let (catalog, found) = try await RecordedSnapshots.find(snapshot)
+        let use = try await catalog.use(found, for: "push to \(reference)")
         defer { use.end() }
         let snapshot = use.snapshot
         var push = SnapshotPush(
@@ -47,7 +47,6 @@ struct PushSnapshot: AsyncParsableCommand {
         let result = try await push.run { access.sources(logger: Logger(label: "snapwf")) }
         // What is pushed stays pushed, also where nobody can write that down.
         try await catalog.notePush(of: snapshot, to: result.reference)
-        try await SharedRecords.tell(of: snapshot, place: result.reference)
         if options.json {
             try deliver(JSONText.document(Pushed(snapshot: snapshot.id, pushed: result)))
         } else if options.quiet {
@@ -58,6 +57,7 @@ struct PushSnapshot: AsyncParsableCommand {
                 "pushed \(snapshot.id) to \(result.reference): \(result.chunks) chunk\(result.chunks == 1 ? "" : "s"), \(result.skipped) were there, "
                     + "\(sent) sent\n")
         }
+        try await SharedRecords.tell(of: snapshot, place: result.reference)
     }
 
     /// `snapwf snapshots push --json`

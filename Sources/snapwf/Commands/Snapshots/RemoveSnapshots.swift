@@ -24,13 +24,12 @@ struct RemoveSnapshots: AsyncParsableCommand {
     func run() async throws {
         let reporter = RunReporter(options: options, progress: .plain)
         try await reporter.reportingErrors {
-            let catalog = try RecordedSnapshots.require()
             var document = RemovedSnapshots()
             var status: ExitStatus?
             var keys: [String] = []
             for name in snapshots {
                 do {
-                    let snapshot = try await catalog.find(name)
+                    let (catalog, snapshot) = try await RecordedSnapshots.find(name)
                     try await catalog.remove(
                         snapshot, if: .init(names: force ? nil : [name], allowsMissingFile: force))
                     document.removed.append(snapshot.id)

@@ -47,10 +47,10 @@ struct VerifySnapshots: AsyncParsableCommand {
     private func verify() async throws -> VerifiedSnapshots {
         let state = try RecordedSnapshots.state()
         guard all else {
-            let catalog = try RecordedSnapshots.require()
-            var found: [Snapshot] = []
-            for name in snapshots { found.append(try await catalog.find(name)) }
-            return VerifiedSnapshots(snapshots: try await Self.verify(found, in: catalog), unknown: [])
+            var found: [(catalog: Catalog, snapshot: Snapshot)] = []
+            for name in snapshots { found.append(try await RecordedSnapshots.find(name)) }
+            let items = try await found.first.asyncMap { try await Self.verify(found.map(\.snapshot), in: $0.catalog) }
+            return VerifiedSnapshots(snapshots: items ?? [], unknown: [])
         }
         let catalog = try RecordedSnapshots.open()
         let verified = try await catalog.asyncMap { try await Self.verify(try await $0.snapshots(), in: $0) } ?? []
