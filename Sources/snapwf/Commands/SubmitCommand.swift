@@ -11,7 +11,8 @@ struct SubmitCommand: AsyncParsableCommand, RequestOptions {
         abstract: "Leaves images to workers: records runs in a queue and returns.",
         discussion: """
             snapwf worker executes them, here or, where the store is shared, on any machine. The same request again is the \
-            same run as long as that has not ended, whoever asks. Credentials do not travel: workers use their own.
+            same run as long as that has not ended, whoever asks. Credentials do not travel: workers use their own. \
+            --quiet prints the ids of the runs, and with --wait those of the snapshots.
 
             --batch FILE names an image a line, as a reference or as JSON with flags of its own; # begins a comment. All of \
             them are taken, or none, and they are one run with a run for each image.
