@@ -125,6 +125,9 @@ extension EndToEnd {
             #expect(try await machine.standings()[run] == "interrupted")
             let listed = try await machine.installation.snapwf("ls", "-q", "--status", "queued")
             #expect(listed.output == run + "\n", "\(listed.everything)")
+            let again = try await machine.installation.snapwf("submit", registry.reference)
+            #expect(
+                again.output.hasPrefix(run) && again.output.contains("asked for before, queued"), "\(again.everything)")
             let second = try machine.installation.start("worker", "--drain-within", "60s")
             try await eventually("it begins") { second.errorsSoFar.contains("run \(run) began") }
             second.signal(SIGTERM)
@@ -160,6 +163,61 @@ extension EndToEnd {
             #expect(images.map { $0["status"] as? String } == ["succeeded", "succeeded", "failed"], "\(images)")
             #expect(images.last?["image"] as? String == bad)
             try await machine.installation.expectNothingLeft("after a batch")
+            let child = try #require(images.first?["run"] as? String)
+            let kept = try await machine.installation.snapwf("rm", child)
+            #expect(kept.status != 0 && kept.errors.contains("belongs to batch"), "\(kept.everything)")
+        }
+
+        @Test(
+            "a worker that is to end when idle waits for no batch whose images are of another queue",
+            .timeLimit(.minutes(1)))
+        func otherQueue() async throws {
+            let machine = try await Machine(.sqlite)
+            let registry = try await registry()
+            let file = machine.installation.home + "-batch"
+            defer { try? FileManager.default.removeItem(atPath: file) }
+            try Data("\u{FEFF}\(registry.reference)\n".utf8).write(to: URL(fileURLWithPath: file))
+            let batch = try await machine.installation.snapwf("submit", "--batch", file, "--queue", "other", "-q")
+            #expect(batch.status == 0, "\(batch.everything)")
+            let worker = try await machine.installation.snapwf("worker", "--until-idle")
+            #expect(worker.status == 0, "\(worker.everything)")
+            let last = try await machine.installation.snapwf("worker", "--until-idle", "--queue", "other")
+            #expect(last.status == 0 && last.errors.contains("takes no more runs\n"), "\(last.everything)")
+            #expect(last.errors.contains("stopped; 2 runs executed"), "\(last.everything)")
+            #expect(try await Set(machine.standings().values) == ["succeeded"])
+        }
+
+        @Test("images of a batch share neither file nor name, and a directory takes a file of each")
+        func claims() async throws {
+            let installation = try Installation()
+            let file = installation.home + "-batch"
+            let folder = installation.home + "-out"
+            try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
+            defer {
+                try? FileManager.default.removeItem(atPath: file)
+                try? FileManager.default.removeItem(atPath: folder)
+            }
+            for (lines, why) in [
+                (
+                    ["a:1", "{\"image\": \"a:1\", \"size\": \"1GiB\"}"],
+                    "line 1 would be written to \(folder)/a-1.ext4, too"
+                ),
+                (
+                    ["{\"image\": \"a\", \"name\": \"x\"}", "{\"image\": \"b\", \"name\": \"x\"}"],
+                    "line 1 is named x, too"
+                ),
+            ] {
+                try Data(lines.joined(separator: "\n").utf8).write(to: URL(fileURLWithPath: file))
+                let refused = try await installation.snapwf("submit", "--batch", file, "-o", folder)
+                #expect(
+                    refused.status == 64 && refused.errors.contains("line 2 of") && refused.errors.contains(why),
+                    "\(refused.everything)")
+            }
+            try Data("a:1\nb:1\n".utf8).write(to: URL(fileURLWithPath: file))
+            let refused = try await installation.snapwf("submit", "--batch", file, "-o", folder + "/one")
+            #expect(refused.status == 64 && refused.errors.contains("must be a directory"), "\(refused.everything)")
+            let taken = try await installation.snapwf("submit", "--batch", file, "-o", folder)
+            #expect(taken.status == 0, "\(taken.everything)")
         }
 
         @Test("a batch is taken whole or not at all, and the line that is wrong is named")
@@ -220,6 +278,11 @@ extension EndToEnd {
             for page in ["/healthz", "/readyz"] {
                 let status = try await tool("curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", address + page)
                 #expect(status.output == "200", "\(page)")
+            }
+            for (method, wanted) in [("-I", "200"), ("-XPOST", "405")] {
+                let status = try await tool(
+                    "curl", "-s", "-m", "10", method, "-o", "/dev/null", "-w", "%{http_code}", address + "/readyz")
+                #expect(status.output == wanted, "\(method)")
             }
             let waited = try await machine.installation.snapwf("submit", "--wait", "-q", registry.reference)
             #expect(waited.status == 0 && waited.output.hasPrefix("snap-"), "\(waited.everything)")

@@ -18,6 +18,7 @@ struct BatchFileTests {
         #expect(lines.map(\.number) == [3, 4, 5])
         #expect(lines.map(\.entry.image) == ["app:1", "app:2", "app:3"])
         #expect(lines.last?.entry.size == "1GiB" && lines.last?.entry.verifyBoot == true)
+        #expect(try read("\u{FEFF}app:1").map(\.entry.image) == ["app:1"], "a byte order mark is no part of it")
     }
 
     @Test("bytes that are no text, lines that are too long, too many images and no image at all are refused by line")

@@ -81,6 +81,27 @@ struct RetryTests {
         }
     }
 
+    @Test(
+        "a search for what was made halts the run like a creation, and is recorded, when only somebody outside can help"
+    )
+    func blockedSearch() async throws {
+        let world = World()
+        let script = Script { _, run in
+            try await run.withResource(BlockedResource(world: world, refusedSearches: 1), named: "box") { _, box in
+                box.id
+            }
+        }
+        try await withEngine { engine, _ in
+            let handle = try await engine.start(script, input: "")
+            #expect(await code { _ = try await handle.result() } == .blocked(by: "resource 'box'"))
+            let resumed = try await engine.resume(handle.id, as: script)
+            #expect(await code { _ = try await resumed.result() } == .blocked(by: "resource 'box'"))
+            let retries = try await engine.events(of: handle.id).filter { $0.kind == "resource.retrying" }
+            #expect(retries.count == 2 && world.count("create") == 1)
+            #expect(try await engine.resume(handle.id, as: script).result() == "box-1")
+        }
+    }
+
     @Test("an error that only somebody outside can end stops the run as it is; a resume goes on in the same resource")
     func blocked() async throws {
         let world = World()
@@ -249,9 +270,17 @@ private struct BlockedResource: DurableResource {
     let world: World
     private var box: BoxResource { BoxResource(world: world) }
 
-    init(world: World) { self.world = world }
+    let refusedSearches: Int
 
-    func find(_ key: ResourceKey) async throws -> [Box] { try await box.find(key) }
+    init(world: World, refusedSearches: Int = 0) {
+        self.world = world
+        self.refusedSearches = refusedSearches
+    }
+
+    func find(_ key: ResourceKey) async throws -> [Box] {
+        guard world.effect("find") > refusedSearches else { throw Refusal() }
+        return try await box.find(key)
+    }
 
     func create(_ key: ResourceKey) async throws -> Box {
         guard world.effect("create") > 1 else { throw Refusal() }

@@ -35,7 +35,11 @@ struct ConnectResponder: Sendable {
     @concurrent
     func respond(_ request: Request, _ writer: consuming ResponseWriter, _ channel: any Channel) async throws {
         let call = IncomingCall(request, channel)
-        if request.method == .get, let make = router.pages["/\(call.method)"] {
+        if let make = router.pages["/\(call.method)"] {
+            guard request.method == .get || request.method == .head else {
+                try await answer(call, .methodNotAllowed, [.allow: "GET, HEAD"], [], writer)
+                return try await drain(request)
+            }
             let page = await make()
             return try await answer(
                 call, page.isAvailable ? .ok : .serviceUnavailable, [.contentType: page.mediaType],
@@ -134,6 +138,8 @@ struct ConnectResponder: Sendable {
     ) async throws {
         var headers = headers
         headers[.contentLength] = "\(body.count)"
+        // RFC 9110, 9.3.2: the same head as for GET, and nothing after it.
+        let body = call.request.method == .head ? [] : body
         let stall = stallTimer(call)
         defer { stall.cancel() }
         try await writer.write(

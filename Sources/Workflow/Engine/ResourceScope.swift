@@ -167,7 +167,7 @@ struct ResourceScope<R: DurableResource> {
                 try await giveUpIfCancelled(key, error)
                 throw error
             }
-            if let found = try await adopt(key) { return found }
+            if let found = try await adopt(key, failures: failures) { return found }
         }
     }
 
@@ -187,15 +187,16 @@ struct ResourceScope<R: DurableResource> {
             try await releaseWhatever(entry.key, from: [.intended])
             throw objection
         }
-        if let found = try await adopt(entry.key) { return found }
+        if let found = try await adopt(entry.key, failures: entry.failures) { return found }
         return try await create(entry.key, failures: entry.failures)
     }
 
     /// Looks for what was made under the key. The oldest healthy one is adopted, the others are released.
     ///
+    /// - Parameter failures: how often it could not be created, as the ledger has it.
     /// - Returns: `nil` if there is none.
-    private func adopt(_ key: ResourceKey) async throws -> Entry? {
-        let found = try await find(key, isShielded: false)
+    private func adopt(_ key: ResourceKey, failures: Int) async throws -> Entry? {
+        let found = try await find(key, isShielded: false, creations: failures)
         guard !found.isEmpty else { return nil }
         var best: (index: Int, liveness: Liveness)?
         for (index, handle) in found.enumerated() {
@@ -222,7 +223,11 @@ struct ResourceScope<R: DurableResource> {
         return .entered(try hold(key, found[best.index], isVerified: best.liveness == .alive))
     }
 
-    func find(_ key: ResourceKey, isShielded: Bool) async throws -> [R.Handle] {
+    /// Looks for what was made under the key, as often as a creation is tried. What only a person can mend halts the run at
+    /// once, unless the search is shielded, as it is before a release.
+    ///
+    /// - Parameter creations: how many failed creations the ledger counts; a failed search is none.
+    func find(_ key: ResourceKey, isShielded: Bool, creations: Int = 0) async throws -> [R.Handle] {
         let retry = resource.limits.createRetry
         for failures in 1... {
             let error: any Error
@@ -238,13 +243,19 @@ struct ResourceScope<R: DurableResource> {
             try execution.require(isShielded ? .release : .effect)
             if !isShielded {
                 try Task.checkCancellation()
+                let failure = Failure(.error, error, step: name)
                 if let classified = error as? any RetryClassifying, classified.isBlocked {
+                    _ = try recordFailure(key, "find", creations, failure, .none, attempt: failures)
                     throw execution.halt(.blocked(by: "resource '\(name)'", error))
                 }
+                guard failures < retry.attempts else { throw unavailable("find", error) }
+                let due = try recordFailure(key, "find", creations, failure, retry, attempt: failures)
+                try await execution.pause(until: due)
+                continue
             }
             guard failures < retry.attempts else { throw unavailable("find", error) }
             let delay = retry.delay(afterFailures: failures, random: execution.core.configuration.random())
-            try await execution.pause(until: execution.now.advanced(by: delay), isShielded: isShielded)
+            try await execution.pause(until: execution.now.advanced(by: delay), isShielded: true)
         }
         throw unavailable("find", nil)
     }
@@ -343,14 +354,15 @@ struct ResourceScope<R: DurableResource> {
     }
 
     func recordFailure(
-        _ key: ResourceKey, _ call: String, _ failures: Int, _ failure: Failure, _ retry: RetryPolicy
+        _ key: ResourceKey, _ call: String, _ failures: Int, _ failure: Failure, _ retry: RetryPolicy,
+        attempt: Int? = nil
     ) throws -> Timestamp {
-        let delay = retry.delay(afterFailures: failures, random: execution.core.configuration.random())
+        let delay = retry.delay(afterFailures: attempt ?? failures, random: execution.core.configuration.random())
         let due = execution.now.advanced(by: delay)
         try execution.enqueue(
             [
                 .resourceFailed(key: key.idempotencyKey, failures: failures, failure: failure, nextAttemptAt: due),
-                .event(NewEvent("resource.retrying", name: name, attempt: failures, payload: failure)),
+                .event(NewEvent("resource.retrying", name: name, attempt: attempt ?? failures, payload: failure)),
             ], at: .resource(name, call, "failed"))
         return due
     }

@@ -37,15 +37,28 @@ struct RmCommand: AsyncParsableCommand {
                     try await session.engine.deleteRun(record.id)
                 } catch let error as WorkflowError {
                     guard case .notFinished(let status) = error.code else { throw error }
-                    throw SnapshotError(
-                        .runUnfinished,
-                        status.isFinished
-                            ? "run \(record.id) has ended, but its sandbox may still be there: snapwf gc, then again"
-                            : "run \(record.id) has not ended, it is \(status.rawValue): snapwf rm --force \(record.id)"
-                    )
+                    throw try await refusal(record, status, session.engine)
                 }
                 return "deleted"
             }
         }
+    }
+
+    /// Why a run stays, and what helps.
+    private func refusal(_ run: RunRecord, _ status: RunStatus, _ engine: Engine) async throws -> SnapshotError {
+        guard status.isFinished else {
+            let standing = try await engine.run(run.id)?.standing ?? status.rawValue
+            return SnapshotError(
+                .runUnfinished, "run \(run.id) has not ended, it is \(standing): snapwf rm --force \(run.id)")
+        }
+        if let batch = run.parent?.id, try await engine.run(batch) != nil {
+            return SnapshotError(.runUnfinished, "run \(run.id) belongs to batch \(batch): snapwf rm \(batch)")
+        }
+        if try await engine.children(of: run.id).contains(where: { !$0.status.isFinished }) {
+            return SnapshotError(
+                .runUnfinished, "batch \(run.id) has ended, its images have not: snapwf show \(run.id)")
+        }
+        return SnapshotError(
+            .runUnfinished, "run \(run.id) has ended, but its sandbox may still be there: snapwf gc, then again")
     }
 }

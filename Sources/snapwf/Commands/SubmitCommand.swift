@@ -11,7 +11,8 @@ struct SubmitCommand: AsyncParsableCommand, RequestOptions {
         abstract: "Leaves images to workers: records runs in a queue and returns.",
         discussion: """
             snapwf worker executes them, here or, where the store is shared, on any machine. The same request again is the \
-            same run as long as that has not ended, whoever asks. Credentials do not travel: workers use their own.
+            same run as long as that has not ended, whoever asks. Credentials do not travel: workers use their own. \
+            --quiet prints the ids of the runs, and with --wait those of the snapshots.
 
             --batch FILE names an image a line, as a reference or as JSON with flags of its own; # begins a comment. All of \
             them are taken, or none, and they are one run with a run for each image.
@@ -78,6 +79,15 @@ struct SubmitCommand: AsyncParsableCommand, RequestOptions {
 
     @OptionGroup var options: GlobalOptions
 
+    /// Whether `--output` is a directory although this is one image: of a batch.
+    var writesSeveral = false
+
+    /// `writesSeveral` is no flag.
+    enum CodingKeys: String, CodingKey {
+        case image, batch, queue, priority, notBefore, runLabels, wait, snapshot, keeping, access, places, machine
+        case force, timeout, progress, stored, options
+    }
+
     func validate() throws {
         guard image.isEmpty != (batch == nil) else { throw ValidationError("Name images, or a file of them: --batch.") }
         if batch != nil || image.count > 1, keeping.name != nil || keeping.push != nil {
@@ -127,28 +137,20 @@ struct SubmitCommand: AsyncParsableCommand, RequestOptions {
             let id = try await submission.submit(batch: items)
             let images = items.count == 1 ? "1 image" : "\(items.count) images"
             guard wait else {
-                return try tell(
-                    [
-                        .init(
-                            id: id.description, queue: BatchWorkflow.queue, image: "batch of \(images)",
-                            status: RunStatus.pending.rawValue, existing: false)
-                    ], submission.queue)
+                return try tell([.init(new: id, queue: BatchWorkflow.queue, image: "batch of \(images)")])
             }
             reporter.note("batch \(id): \(images) for queue \(submission.queue)", always: false)
             return try await BatchWatch(session: session, reporter: reporter, options: options).follow(id)
         }
         var submitted: [Submission.Submitted] = []
-        for item in items { submitted.append(try await submission.submit(item)) }
-        guard wait else {
-            return try tell(
-                submitted.map { one in
-                    .init(
-                        id: one.run.description,
-                        queue: one.existing.map { $0.queueing?.queue } ?? submission.queue.description,
-                        image: one.request.image, status: (one.existing?.status ?? .pending).rawValue,
-                        existing: one.existing != nil)
-                }, submission.queue)
+        do {
+            for item in items { submitted.append(try await submission.submit(item)) }
+        } catch {
+            // Those before it are on disk, and workers take them.
+            if !submitted.isEmpty { try told(submitted, submission.queue) }
+            throw error
         }
+        guard wait else { return try told(submitted, submission.queue) }
         var running = RunningOptions()
         running.progress = progress
         running.jobs = max(submitted.count, 1)
@@ -162,13 +164,23 @@ struct SubmitCommand: AsyncParsableCommand, RequestOptions {
         try await RunBatch(session: session, reporter: reporter, options: running).run(runs)
     }
 
-    private func tell(_ runs: [SubmittedDocument.Run], _ queue: QueueName) throws {
+    private func told(_ submitted: [Submission.Submitted], _ queue: QueueName) throws {
+        try tell(
+            submitted.map { one in
+                if let found = one.existing { return .init(found: found, image: one.request.image) }
+                return .init(new: one.run, queue: queue.description, image: one.request.image)
+            })
+    }
+
+    private func tell(_ runs: [SubmittedDocument.Run]) throws {
         if options.json { return try deliver(JSONText.document(SubmittedDocument(runs: runs))) }
         for run in runs {
             if options.quiet {
                 try deliver(run.id + "\n")
             } else {
-                let words = run.existing ? "asked for before, \(run.status)" : "queued in \(run.queue ?? "-")"
+                let next = run.parked == true ? "; next: snapwf resume \(run.id)" : ""
+                let words =
+                    run.existing ? "asked for before, \(run.standing)\(next)" : "queued in \(run.queue ?? "-")"
                 try deliver("\(run.id)  \(run.image.printable)  \(words)\n")
             }
         }
@@ -183,10 +195,12 @@ struct SubmitCommand: AsyncParsableCommand, RequestOptions {
         }
         let file = try await BatchFile.read(batch)
         var items: [Submission.Item] = []
+        var claims = BatchClaims()
         for line in file.lines {
             do {
                 let command = try taking(line.entry)
                 for (request, label) in try command.requests() where !items.contains(where: { $0.label == label }) {
+                    try claims.take(request, line: line.number)
                     items.append(try command.item(request, label, isShared: isShared))
                 }
             } catch let error as SnapshotError {
@@ -217,6 +231,8 @@ struct SubmitCommand: AsyncParsableCommand, RequestOptions {
     private func taking(_ entry: BatchEntry) throws -> SubmitCommand {
         var one = self
         one.image = [entry.image]
+        // What stands on the command line is a directory for all of them.
+        one.writesSeveral = entry.output == nil
         one.snapshot.size = entry.size ?? snapshot.size
         one.snapshot.verity = entry.verity ?? snapshot.verity
         one.snapshot.platform = entry.platform ?? snapshot.platform

@@ -104,9 +104,9 @@ struct WorkerCommand: AsyncParsableCommand {
                 if let address, let registry {
                     pages = try await WorkerPages.open(at: address, desk, registry, session.logger)
                 }
-                let executed = try await work(session, desk, place, signals, pages?.address)
+                try await work(session, desk, place, signals, pages?.address)
                 await pages?.close()
-                await desk.end(executed)
+                await desk.end()
             } catch {
                 await pages?.close()
                 await session.close()
@@ -124,11 +124,11 @@ struct WorkerCommand: AsyncParsableCommand {
 
     private var keepsLimits: Bool { !noLimits && totalConcurrency == nil && rate == nil && fairness == nil }
 
-    /// - Returns: how many runs were executed.
+    /// Returns when everything at work has ended or is handed over.
     private func work(
         _ session: Session, _ desk: WorkerDesk, _ place: SandboxPlace, _ signals: UnixSignalsSequence,
         _ address: String?
-    ) async throws -> Int {
+    ) async throws {
         let names = names(place)
         let limited = names.map { name in
             QueueConfiguration(
@@ -142,20 +142,32 @@ struct WorkerCommand: AsyncParsableCommand {
         let pulse = WorkerPulse(
             session: session, worker: worker, desk: desk, queues: names + [BatchWorkflow.queue],
             isMeasured: address != nil, endsWhenIdle: untilIdle)
-        let beating = Task { try await pulse.beat() }
+        let (ends, ending) = AsyncStream.makeStream(of: Result<Void, any Error>.self)
+        let beating = Task {
+            do {
+                ending.yield(.success(try await pulse.beat()))
+            } catch {
+                ending.yield(.failure(error))
+            }
+        }
         let listening = Task {
             var iterator = signals.makeAsyncIterator()
             guard await iterator.next() != nil else { return }
-            beating.cancel()
+            ending.yield(.success(()))
             // A second one does not wait for runs that do not end.
             if await iterator.next() != nil { _exit(ExitStatus.interrupted.rawValue) }
         }
-        let end = await beating.result
+        var end = Result<Void, any Error>.success(())
+        for await first in ends {
+            end = first
+            break
+        }
         desk.drain(within: .seconds(drainWithin.seconds))
+        // What is measured stays true as long as runs are at work.
         await worker.drain(within: .seconds(drainWithin.seconds))
+        beating.cancel()
         listening.cancel()
         try end.get()
-        return worker.executed
     }
 
     private func names(_ place: SandboxPlace) -> [String] {

@@ -18,8 +18,38 @@ struct SubmittedDocument: Encodable {
         let queue: String?
         let image: String
         let status: String
+        /// That it waits for a person: `snapwf resume`. Missing otherwise.
+        let parked: Bool?
+        /// As `snapwf ls` shows it; not written.
+        let standing: String
         /// Whether somebody had asked for the same before.
         let existing: Bool
+
+        private enum CodingKeys: String, CodingKey {
+            case id, queue, image, status, parked, existing
+        }
+
+        /// One that was recorded a moment ago.
+        init(new id: RunID, queue: String, image: String) {
+            self.id = id.description
+            self.queue = queue
+            self.image = image
+            status = RunStatus.pending.rawValue
+            parked = nil
+            standing = "queued"
+            existing = false
+        }
+
+        /// One that somebody had asked for before.
+        init(found run: RunRecord, image: String) {
+            id = run.id.description
+            queue = run.queueing?.queue
+            self.image = image
+            status = run.status.rawValue
+            parked = run.queueing.flatMap { $0.isParked ? true : nil }
+            standing = run.standing
+            existing = true
+        }
     }
 
     let schema = 1

@@ -23,8 +23,12 @@ struct RunStory {
             text += "\n" + table([["STILL THERE", "STATE", "ID"]] + alive.map(row), width: width)
         }
         if !images.isEmpty {
-            let rows = images.map { [$0.labels[RunDriver.imageLabel] ?? "?", $0.standing, $0.id.description] }
-            text += "\n" + table([["IMAGE", "STATUS", "RUN"]] + rows, width: width)
+            let rows = images.map { image in
+                let next = image.queueing?.isParked == true && !image.status.isFinished
+                let why = image.failure?.message ?? (next ? "snapwf resume \(image.id)" : "")
+                return [image.labels[RunDriver.imageLabel] ?? "?", image.standing, image.id.description, why]
+            }
+            text += "\n" + table([["IMAGE", "STATUS", "RUN", "WHY, OR WHAT NEXT"]] + rows, width: width)
         }
         if let reasonToPark { text += "\n" + reasonToPark + "\n" }
         if let failure = run.failure { text += "\n" + failure.message + "\n" }

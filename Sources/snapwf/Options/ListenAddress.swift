@@ -6,6 +6,9 @@ enum ListenAddress {
     /// - Parameter example: a port, for the message.
     static func parse(_ text: String, example: Int) throws -> ConnectServerConfiguration.Address {
         if text.hasPrefix("unix:") {
+            guard text.utf8.count > 5 else {
+                throw SnapshotError(.usage, "--listen unix: names no path: write unix:PATH")
+            }
             return .unix(path: Places.absolutePath(String(text.dropFirst(5))))
         }
         guard let colon = text.lastIndex(of: ":"), let port = Int(text[text.index(after: colon)...]),

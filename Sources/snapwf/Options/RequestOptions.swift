@@ -16,9 +16,13 @@ protocol RequestOptions {
     var machine: MachineOptions { get }
     var stored: StoreOptions { get }
     var force: Bool { get }
+    /// Whether `--output` is a directory, whatever the number of images here.
+    var writesSeveral: Bool { get }
 }
 
 extension RequestOptions {
+    var writesSeveral: Bool { image.count > 1 }
+
     /// What is asked for, each image once, with what makes two calls the same request.
     func requests() throws -> [(request: SnapshotRequest, label: String)] {
         var requests: [(request: SnapshotRequest, label: String)] = []
@@ -99,7 +103,7 @@ extension RequestOptions {
     private func exportPath(for reference: ImageReference) throws -> String? {
         guard let output = snapshot.output.map(Places.absolutePath) else { return nil }
         var path = output
-        if image.count > 1 {
+        if writesSeveral || image.count > 1 {
             var status = stat()
             guard stat(output, &status) == 0, status.st_mode & S_IFMT == S_IFDIR else {
                 throw SnapshotError(.usage, "--output \(output) must be a directory that is there, for several images")

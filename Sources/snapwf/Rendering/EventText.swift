@@ -18,6 +18,7 @@ extension EventRecord {
             return "no worker goes on with it" + ([self].reasonToPark.map { ": \($0)" } ?? "")
         case "run.started": return "started"
         case "run.resumed": return "resumed"
+        case "run.child_started": return "left to a worker" + id
         case "run.cancel_requested": return "its cancellation was asked for"
         case "run.succeeded": return "succeeded"
         case "run.failed": return "failed" + because

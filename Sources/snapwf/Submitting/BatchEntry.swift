@@ -93,9 +93,13 @@ struct BatchEntry: Decodable, Equatable {
         switch error {
         case .keyNotFound(let key, _): "it lacks \"\(key.stringValue)\""
         case .typeMismatch(let wanted, let context), .valueNotFound(let wanted, let context):
-            "\"\(context.codingPath.first?.stringValue ?? "it")\" must be \(word(for: wanted))"
+            "\"\(path(context))\" must be \(word(for: wanted))"
         default: "it is no JSON object"
         }
+    }
+
+    private static func path(_ context: DecodingError.Context) -> String {
+        context.codingPath.isEmpty ? "it" : context.codingPath.map { $0.stringValue }.joined(separator: ".")
     }
 
     private static func word(for type: Any.Type) -> String {

@@ -52,6 +52,8 @@ struct BatchFile {
     init(_ bytes: [UInt8], name: String) throws {
         self.name = name
         var lines: [Line] = []
+        // A byte order mark, which some editors write.
+        let bytes = bytes.starts(with: [0xEF, 0xBB, 0xBF]) ? Array(bytes.dropFirst(3)) : bytes
         for (index, piece) in bytes.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false).enumerated()
         {
             let number = index + 1

@@ -41,7 +41,8 @@ struct BatchWatch {
         var told: [RunID: String] = [:]
         while true {
             guard let record = try await session.engine.run(id) else { throw SnapshotError.gone(id) }
-            for child in try await session.engine.children(of: id) {
+            let children = try await session.engine.children(of: id)
+            for child in children {
                 let standing = child.standing
                 guard told.updateValue(standing, forKey: child.id) != standing, standing != "queued" else { continue }
                 let why = child.failure.map { ": \($0.message)" } ?? ""
@@ -50,6 +51,11 @@ struct BatchWatch {
             }
             if record.status.isFinished { return record }
             if record.isLeft { throw try await RunParked(record, in: session.engine) }
+            // It waits for images that wait for a person.
+            let open = children.filter { !$0.status.isFinished }
+            if let first = open.first, open.allSatisfy(\.isLeft) {
+                throw try await RunParked(first, in: session.engine)
+            }
             try await Task.sleep(for: Self.interval)
         }
     }

@@ -41,15 +41,25 @@ struct Submission {
         let first = try await record(item, dedupKey: item.label)
         guard first.existing?.recordedStatus == .succeeded else { return first }
         // The newest one that has ended gives its successor its name: all who see it ask for the same successor.
-        let query = RunQuery(
-            workflow: SnapshotWorkflow.name, labels: [RunDriver.requestLabel: item.label], limit: 100)
-        // One that snapwf run began, or that belongs to a batch, is nobody's submission.
-        let newest = try await session.engine.runs(query).first { run in
-            run.queueing != nil && run.labels[BatchWorkflow.label] == nil
-        }
+        let newest = try await newestSubmission(of: item)
         guard let newest = newest ?? first.existing else { return first }
         if !newest.status.isFinished { return Submitted(run: newest.id, request: item.request, existing: newest) }
         return try await record(item, dedupKey: "\(item.label) after \(newest.id)")
+    }
+
+    /// Of the runs with this request. One that snapwf run began, or that belongs to a batch, is nobody's submission, and
+    /// there may be any number of those.
+    private func newestSubmission(of item: Item) async throws -> RunRecord? {
+        var query = RunQuery(
+            workflow: SnapshotWorkflow.name, labels: [RunDriver.requestLabel: item.label], limit: Self.page)
+        while true {
+            let runs = try await session.engine.runs(query)
+            if let found = runs.first(where: { $0.queueing != nil && $0.labels[BatchWorkflow.label] == nil }) {
+                return found
+            }
+            guard runs.count == Self.page, let last = runs.last else { return nil }
+            query.before = last.id
+        }
     }
 
     private func record(_ item: Item, dedupKey: String?) async throws -> Submitted {
@@ -86,6 +96,8 @@ struct Submission {
             labels: [RunDriver.imageLabel: "batch of \(images)"], notBefore: notBefore)
         return handle.id
     }
+
+    private static let page = 100
 
     /// What a store takes, less some room for how it writes it.
     private static let largestBatch = 900_000

@@ -17,6 +17,8 @@ final class WorkerDesk: Sendable {
         var worker: Worker?
         var runs: [RunID: Begun] = [:]
         var isDraining = false
+        /// Runs that got as far as they could here.
+        var executed = 0
         /// When the store answered last.
         var answered: ContinuousClock.Instant?
         var isStoreAway = false
@@ -72,16 +74,19 @@ final class WorkerDesk: Sendable {
     }
 
     func drain(within limit: Duration) {
-        state.withLock { $0.isDraining = true }
+        let isBusy = state.withLock { state in
+            state.isDraining = true
+            return state.worker.map { !$0.runs.isEmpty } ?? false
+        }
         var document = WorkerDocument(.draining)
-        document.seconds = limit / .seconds(1)
+        if isBusy { document.seconds = limit / .seconds(1) }
         told.yield(document)
     }
 
     /// Tells the last, and returns when all is told, or nobody has listened for five seconds.
-    func end(_ executed: Int) async {
+    func end() async {
         var document = WorkerDocument(.stopped)
-        document.executed = executed
+        document.executed = state.withLock { $0.executed }
         told.yield(document)
         told.finish()
         let teller = teller
@@ -100,7 +105,10 @@ final class WorkerDesk: Sendable {
             if run.epoch == 1 { metrics.began(queue, after: .seconds(run.createdAt.distance(to: Date()))) }
             told.yield(document(.began, run))
         case .ended(let run, let ending):
-            let begun = state.withLock { $0.runs.removeValue(forKey: run.id) }
+            let begun = state.withLock { state in
+                if ending.isExecution { state.executed += 1 }
+                return state.runs.removeValue(forKey: run.id)
+            }
             var document = document(.ended, run)
             document.outcome = ending.word
             document.error = ending.reason
@@ -176,6 +184,16 @@ final class WorkerDesk: Sendable {
         told.yield(document)
     }
 
+    /// Sets what the metrics say of this moment, for somebody who asks.
+    func measure() {
+        let (worker, isStoreHere) = state.withLock { state in
+            (state.worker, !state.isStoreAway && state.answered.map { $0.duration(to: .now) < Self.patience } ?? false)
+        }
+        guard let worker else { return }
+        for load in worker.load { metrics.show(load) }
+        metrics.show(storeAnswers: isStoreHere)
+    }
+
     /// Whether it takes runs, and in words why not.
     var readiness: (isReady: Bool, words: String) {
         state.withLock { state in
@@ -190,6 +208,14 @@ final class WorkerDesk: Sendable {
 }
 
 extension WorkerEvent.Ending {
+    /// Whether another worker does not simply go on with it.
+    fileprivate var isExecution: Bool {
+        switch self {
+        case .succeeded, .failed, .cancelled, .parked: true
+        case .released, .lost: false
+        }
+    }
+
     fileprivate var word: String {
         switch self {
         case .succeeded: "succeeded"

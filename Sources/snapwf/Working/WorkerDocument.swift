@@ -46,8 +46,9 @@ extension WorkerDocument {
                 "snapwf: queue \(queue ?? "?") pauses for \(spanText(seconds ?? 0)): its provider refuses requests (429)"
         case .unready: return "snapwf: the store does not answer: \(error ?? "?")"
         case .draining:
+            guard let seconds else { return "snapwf: takes no more runs" }
             return
-                "snapwf: takes no more runs; those at work have \(spanText(seconds ?? 0)). Once more to leave at once."
+                "snapwf: takes no more runs; those at work have \(spanText(seconds)). Once more to leave at once."
         case .stopped: return "snapwf: stopped; \(executed ?? 0) runs executed"
         }
     }

@@ -23,7 +23,10 @@ struct WorkerPages {
             let readiness = desk.readiness
             return Page(readiness.words + "\n", isAvailable: readiness.isReady)
         }
-        router.page("/metrics") { Page(registry.page(), mediaType: Exposition.mediaType) }
+        router.page("/metrics") {
+            desk.measure()
+            return Page(registry.page(), mediaType: Exposition.mediaType)
+        }
         var configuration = ConnectServerConfiguration(address: address)
         configuration.grace = .seconds(1)
         configuration.headLimit = 16 << 10

@@ -13,6 +13,8 @@ struct WorkerPulse: Sendable {
     let endsWhenIdle: Bool
 
     private static let interval = Duration.seconds(5)
+    /// The store counts as away when it does not answer for so long.
+    private static let answerLimit = Duration.seconds(10)
     private static let shortInterval = Duration.milliseconds(200)
     private static let sweepInterval = Duration.seconds(60)
     /// A worker that is to end when it is idle gives up on a store that does not answer for so long.
@@ -26,7 +28,11 @@ struct WorkerPulse: Sendable {
         var answered = ContinuousClock.now
         while !Task.isCancelled {
             do {
-                if try await isIdle(), endsWhenIdle { return }
+                // A connection that takes nothing may wait for a minute; the pages and the log must not.
+                guard let mayEnd = try await within(Self.answerLimit, { try await isIdle() }) else {
+                    throw SnapshotError(.unavailable, "it said nothing for \(Self.answerLimit)")
+                }
+                if mayEnd { return }
                 answered = .now
                 desk.storeAnswered()
             } catch is CancellationError {
@@ -67,6 +73,25 @@ struct WorkerPulse: Sendable {
             desk.metrics.show(sandboxes: held.count { runs.contains($0.runID) })
         }
         // One that was taken and ended meanwhile may have left something to do.
-        return runs.isEmpty && due == 0 && worker.runs.isEmpty && worker.executed == executed
+        guard due == 0, endsWhenIdle, worker.executed == executed else { return false }
+        // A batch at work is not waiting: it starts its images.
+        let starts = worker.load.contains { $0.queue == BatchWorkflow.queue && $0.working > 0 }
+        guard !starts else { return false }
+        for run in worker.runs {
+            guard try await canOnlyWait(run) else { return false }
+        }
+        return runs.isSuperset(of: worker.runs) && worker.executed == executed
+    }
+
+    /// Whether a run is a batch that waits, and only for images which this worker does not bring on: those that wait for a
+    /// person, and those of other queues. It is handed over like any other when the worker ends.
+    private func canOnlyWait(_ run: RunID) async throws -> Bool {
+        guard try await session.engine.run(run)?.queueing?.queue == BatchWorkflow.queue else { return false }
+        let open = try await session.engine.children(of: run).filter { !$0.status.isFinished }
+        return !open.isEmpty
+            && open.allSatisfy { child in
+                guard let queueing = child.queueing else { return true }
+                return queueing.isParked || !queues.contains(queueing.queue)
+            }
     }
 }
