@@ -10,15 +10,15 @@ extension RunStatement {
     private static func ours(finishedToo: Bool = false) -> String {
         """
         ours AS MATERIALIZED (
-            SELECT no, epoch, cancel_requested_at FROM runs WHERE id = $1 AND \(postgresEpochGuard)\(finishedToo ? "" : " AND finished_at IS NULL")
+            SELECT no, epoch, cancel_requested_at, deaths FROM runs WHERE id = $1 AND \(postgresEpochGuard)\(finishedToo ? "" : " AND finished_at IS NULL")
             FOR NO KEY UPDATE)
         """
     }
 
-    /// The row of an attempt that is under way: `$4` key, `$5` scope, `$6` attempt.
+    /// The row of an attempt that is under way: `$4` key, `$5` scope, `$6` attempt. The number of the run is a value by itself:
+    /// with a join the planner reads the index by the key alone, which is in every run.
     private static let isUnderWay = """
-        FROM ours
-        WHERE run_no = ours.no AND key = $4 AND scope = $5 AND attempt = $6::bigint AND state = 'intended'
+        WHERE run_no = (SELECT no FROM ours) AND key = $4 AND scope = $5 AND attempt = $6::bigint AND state = 'intended'
         """
 
     /// What the statement is called on its connection.
@@ -53,7 +53,7 @@ extension RunStatement {
         case .done:
             """
             WITH \(Self.ours()), changed AS (\(change) RETURNING 1),
-            survived AS (UPDATE runs SET deaths = 0 FROM ours, changed WHERE runs.no = ours.no AND deaths > 0)
+            survived AS (UPDATE runs SET deaths = 0 FROM ours, changed WHERE runs.no = ours.no AND ours.deaths > 0)
             SELECT require_change(count(*), $1, $2::bigint) FROM changed
             """
         default:
@@ -111,8 +111,7 @@ extension RunStatement {
                 next_attempt_at = CASE WHEN $8::bigint = 0 THEN $3::bigint END, deadline_at = NULL,
                 finished_at = CASE WHEN $8::bigint = 1 THEN $3::bigint END, epoch = $2::bigint,
                 done_seq = CASE WHEN $5 = 'done' THEN nextval('happenings') END
-            FROM ours
-            WHERE run_no = ours.no AND key = $4 AND kind = 'step' AND state = 'intended'
+            WHERE run_no = (SELECT no FROM ours) AND key = $4 AND kind = 'step' AND state = 'intended'
             """
         case .status:
             """
