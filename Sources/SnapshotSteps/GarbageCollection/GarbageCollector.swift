@@ -222,6 +222,11 @@ package struct GarbageCollector: Sendable {
         case .ledgerEntry(let entry, let place):
             let provider = try environment.at(place).provider
             return try await holding(entry.runID) { claimed in
+                // Where its sandbox was found and ended just now, the entry was closed with it.
+                let isOpen = claimed.map { run in
+                    run.resources.contains { $0.key.idempotencyKey == entry.key.idempotencyKey && $0.state.isOpen }
+                }
+                guard isOpen ?? true else { return }
                 try await claimed?.markReleasing(entry)
                 // An intended entry without an id may have made a sandbox that only its labels name.
                 let labels = [

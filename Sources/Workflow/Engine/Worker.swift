@@ -57,7 +57,9 @@ public final class Worker: Sendable {
     ///
     /// Of two pauses the one that ends later counts. Other workers of the queue are not told.
     ///
-    /// - Parameter duration: at most an hour; more is brought down to that.
+    /// - Parameters:
+    ///   - queue: its name; one that the worker does not serve changes nothing.
+    ///   - duration: at most an hour; more is brought down to that.
     public func pause(_ queue: String, for duration: Duration) {
         let end = ContinuousClock.now + min(duration, .seconds(3600))
         for places in places where places.queue == queue { places.pause(until: end) }
