@@ -145,22 +145,4 @@ struct PostgresLinkTests {
             #expect(Set(left) == ["\(ids[1])", "of no run"])
         }
     }
-
-    @Test("a wish to cancel is told, whoever has it")
-    func cancellationIsTold() async throws {
-        try await TestStore.use(.postgres) { store in
-            let opened = try await store.open()
-            let id = RunID(time: Date())
-            try await opened.make(id)
-            let listener = try PostgresConnection(
-                PostgresAddress(store.address), patience: .seconds(10), attributes: "any")
-            let channel = try #require(
-                try listener.run("SELECT \(PostgresStore.channel) AS channel").first?.text("channel"))
-            try listener.script("LISTEN \"\(channel)\"")
-            try store.run("UPDATE runs SET cancel_requested_at = 1 WHERE id = '\(id)'")
-            try listener.run("SELECT 1")
-            #expect(try listener.notifications() == 1)
-            await opened.close()
-        }
-    }
 }
