@@ -6,17 +6,8 @@ extension EngineCore {
         _ workflow: W, input: W.Input, place: QueuePlace, dedupKey: String?, labels: [String: String],
         timeout: Duration?
     ) async throws -> RunHandle<W.Output> {
-        try requireOpen()
-        try Names.check(W.name, what: "workflow")
+        let run = try newRun(W.self, input, dedupKey: dedupKey, labels: labels, timeout: timeout)
         try Names.check(place.queue, what: "queue")
-        if let dedupKey { try Names.check(dedupKey, what: "dedup key") }
-        try Limits.check(timeout, what: "the timeout of the run")
-        let text = try encode(input, what: "the input of workflow '\(W.name)'")
-        _ = try encode(labels, what: "the labels of the run")
-        let run = NewRun(
-            id: configuration.makeRunID(clock.now()), workflow: W.name, version: W.version, input: text,
-            inputHash: Payload.hash(text), dedupKey: dedupKey, labels: labels,
-            deadlineAt: timeout.map { Timestamp(clock.now()).advanced(by: $0) }, during: probe(.during, .create))
         try pass(.before, .create)
         let answer = try await store.enqueue(run, place: place)
         try pass(.after, .create)

@@ -1,19 +1,29 @@
 import Foundation
 
 extension EngineCore {
-    func start<W: WorkflowDefinition>(
-        _ workflow: W, input: W.Input, dedupKey: String?, labels: [String: String], timeout: Duration?
-    ) async throws -> RunHandle<W.Output> {
+    /// A run that can be recorded.
+    ///
+    /// - Throws: ``WorkflowError`` for a name, a key, a timeout or a payload that the store does not take, and where the
+    ///   engine is closed.
+    func newRun<W: WorkflowDefinition>(
+        _ workflow: W.Type, _ input: W.Input, dedupKey: String?, labels: [String: String], timeout: Duration?
+    ) throws -> NewRun {
         try requireOpen()
         try Names.check(W.name, what: "workflow")
         if let dedupKey { try Names.check(dedupKey, what: "dedup key") }
         try Limits.check(timeout, what: "the timeout of the run")
         let text = try encode(input, what: "the input of workflow '\(W.name)'")
         _ = try encode(labels, what: "the labels of the run")
-        let run = NewRun(
+        return NewRun(
             id: configuration.makeRunID(clock.now()), workflow: W.name, version: W.version, input: text,
             inputHash: Payload.hash(text), dedupKey: dedupKey, labels: labels,
             deadlineAt: timeout.map { Timestamp(clock.now()).advanced(by: $0) }, during: probe(.during, .create))
+    }
+
+    func start<W: WorkflowDefinition>(
+        _ workflow: W, input: W.Input, dedupKey: String?, labels: [String: String], timeout: Duration?
+    ) async throws -> RunHandle<W.Output> {
+        let run = try newRun(W.self, input, dedupKey: dedupKey, labels: labels, timeout: timeout)
         let execution = RunExecution(
             id: run.id, workflow: W.name, epoch: 1, deadline: run.deadlineAt, core: self, isMade: run.isMade)
         try pass(.before, .create)

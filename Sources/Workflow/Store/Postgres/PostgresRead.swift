@@ -52,7 +52,13 @@ enum PostgresRead {
         """
     }
 
-    static func array(_ words: some Sequence<String>) -> String { "{\(words.sorted().joined(separator: ","))}" }
+    /// A set of words, in their order, as PostgreSQL writes an array.
+    static func array(_ words: some Sequence<String>) -> String {
+        let quoted = words.sorted().map { word in
+            "\"" + word.replacing("\\", with: "\\\\").replacing("\"", with: "\\\"") + "\""
+        }
+        return "{" + quoted.joined(separator: ",") + "}"
+    }
 }
 
 extension PostgresResult {

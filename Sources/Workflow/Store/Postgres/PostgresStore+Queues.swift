@@ -78,8 +78,8 @@ extension PostgresStore {
                 asked.value = .now
                 let values = [
                     request.queue, "\(now.milliseconds)", self.owner, "\(keeper.term.wholeMilliseconds)",
-                    Payload.text(of: owner), Self.array(request.workflows.map { "\($0.version) \($0.name)" }),
-                    Self.array(request.workflows.map(\.name)), "\(request.limit)",
+                    Payload.text(of: owner), PostgresRead.array(request.workflows.map { "\($0.version) \($0.name)" }),
+                    PostgresRead.array(request.workflows.map(\.name)), "\(request.limit)",
                 ]
                 return [PostgresQuery(prepared: QueueStatement.take.name, values), due]
             },
@@ -128,14 +128,6 @@ extension PostgresStore {
             }
         }
         return detailed
-    }
-
-    /// A list as PostgreSQL writes an array.
-    static func array(_ words: [String]) -> String {
-        let quoted = words.map { word in
-            "\"" + word.replacing("\\", with: "\\\\").replacing("\"", with: "\\\"") + "\""
-        }
-        return "{" + quoted.joined(separator: ",") + "}"
     }
 
     func rouse(_ id: RunID, epoch: Int, queue: String) async throws -> Bool {

@@ -113,15 +113,8 @@ final class PostgresStore: WorkflowStore, PostgresReading {
                         """, [id.description, "\(now.milliseconds)"]),
                     PostgresQuery("SELECT status FROM runs WHERE id = $1", [id.description]),
                     PostgresQuery(
-                        """
-                        WITH \(QueueStatement.family("id = $1 AND finished_at IS NULL")),
-                        asked AS (
-                            UPDATE runs SET cancel_requested_at = $2::bigint, updated_at = $2::bigint
-                            WHERE no IN (SELECT no FROM family) AND finished_at IS NULL AND cancel_requested_at IS NULL
-                            RETURNING no)
-                        INSERT INTO events (seq, run_no, at, kind)
-                        SELECT nextval('happenings'), no, $2::bigint, 'run.cancel_requested' FROM asked
-                        """, [id.description, "\(now.milliseconds)"]),
+                        QueueStatement.cancelFamily("id = $1 AND finished_at IS NULL", at: "$2::bigint"),
+                        [id.description, "\(now.milliseconds)"]),
                     cancelUnbegun(id),
                 ]
             },

@@ -30,17 +30,26 @@ enum QueueStatement: String, CaseIterable {
         case .send: Self.sendSQL
         // `$1` parent, `$2` its epoch, `$3` time.
         case .cancelChildren:
-            """
-            WITH \(Self.family("id = $1 AND epoch = $2::bigint")),
-            asked AS (
-                UPDATE runs SET cancel_requested_at = $3::bigint, updated_at = $3::bigint
-                WHERE no IN (SELECT no FROM family) AND finished_at IS NULL AND cancel_requested_at IS NULL
-                RETURNING no)
-            INSERT INTO events (seq, run_no, at, kind)
-            SELECT nextval('happenings'), no, $3::bigint, 'run.cancel_requested' FROM asked
-            """
+            Self.cancelFamily("id = $1 AND epoch = $2::bigint", at: "$3::bigint")
         case .cancelUnbegun: Self.cancelUnbegunSQL
         }
+    }
+
+    /// Asks all that a run started to cancel, at whatever remove.
+    ///
+    /// - Parameters:
+    ///   - condition: picks the run.
+    ///   - time: the value that says when.
+    static func cancelFamily(_ condition: String, at time: String) -> String {
+        """
+        WITH \(family(condition)),
+        asked AS (
+            UPDATE runs SET cancel_requested_at = \(time), updated_at = \(time)
+            WHERE no IN (SELECT no FROM family) AND finished_at IS NULL AND cancel_requested_at IS NULL
+            RETURNING no)
+        INSERT INTO events (seq, run_no, at, kind)
+        SELECT nextval('happenings'), no, \(time), 'run.cancel_requested' FROM asked
+        """
     }
 
     /// The numbers of all that a run started, at whatever remove.

@@ -245,7 +245,7 @@ final class WritingServer: CommitBackend {
         let queues = Set(operations.compactMap(\.queueLock))
         if !queues.isEmpty {
             queries.append(
-                PostgresQuery(prepared: QueueStatement.lockQueues.name, [PostgresStore.array(queues.sorted())]))
+                PostgresQuery(prepared: QueueStatement.lockQueues.name, [PostgresRead.array(queues)]))
         }
         return queries
     }
