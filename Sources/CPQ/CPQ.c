@@ -20,7 +20,8 @@
     each(PQsendQueryParams) each(PQenterPipelineMode) each(PQexitPipelineMode) each(PQpipelineSync) each(PQflush)     \
     each(PQconsumeInput) each(PQisBusy) each(PQgetResult) each(PQclear) each(PQresultStatus)                          \
     each(PQresultErrorMessage) each(PQresultErrorField) each(PQntuples) each(PQnfields) each(PQfname)                 \
-    each(PQgetisnull) each(PQgetvalue) each(PQgetlength) each(PQnotifies)
+    each(PQgetisnull) each(PQgetvalue) each(PQgetlength) each(PQnotifies) each(PQconnectionUsedPassword)              \
+    each(PQconnectionNeedsPassword)
 
 #define DECLARE(function) __typeof__(function) *function;
 static struct {
@@ -87,6 +88,9 @@ cpq_connection *cpq_connect(const char *conninfo, const char *seconds, const cha
 
 void cpq_finish(cpq_connection *connection) { pq.PQfinish(in(connection)); }
 int cpq_is_connected(const cpq_connection *connection) { return pq.PQstatus(in(connection)) == CONNECTION_OK; }
+int cpq_was_asked_for_password(const cpq_connection *connection) {
+    return pq.PQconnectionUsedPassword(in(connection)) || pq.PQconnectionNeedsPassword(in(connection));
+}
 const char *cpq_error(const cpq_connection *connection) { return pq.PQerrorMessage(in(connection)); }
 int cpq_server_version(const cpq_connection *connection) { return pq.PQserverVersion(in(connection)); }
 int cpq_backend_pid(const cpq_connection *connection) { return pq.PQbackendPID(in(connection)); }

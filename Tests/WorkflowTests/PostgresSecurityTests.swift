@@ -133,6 +133,7 @@ struct PostgresSecurityTests {
             for (name, address) in refused {
                 let error = await Self.refusal(address)
                 #expect(error?.code == .storeUnavailable, "\(name): \(String(describing: error))")
+                #expect(error?.message.contains("does not let the role in") == name.hasSuffix("password"), "\(name)")
                 for text in ["\(String(describing: error))", String(reflecting: error), error?.message ?? ""] {
                     #expect(!text.contains("n0b0dy"), "\(name) shows the password")
                 }

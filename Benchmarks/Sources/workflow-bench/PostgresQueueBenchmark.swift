@@ -86,7 +86,7 @@ struct PostgresQueueBenchmark {
         let memory = residentMegabytes()
         let enqueueing = try await enqueue(options.waitingRuns, engine)
         let grown = residentMegabytes() - memory
-        let claims = try await claim(few / 2, database)
+        let claims = try await claim(min(few / 2, options.waitingRuns), database)
         let size = try await server.ask("SELECT pg_total_relation_size('runs') / 1000000.0", in: database)
         await engine.shutdown()
         try await server.drop(database)

@@ -28,6 +28,8 @@ cpq_connection *cpq_connect(const char *conninfo, const char *seconds, const cha
 void cpq_finish(cpq_connection *connection);
 /// Whether the connection is there, by what was last heard of it.
 int cpq_is_connected(const cpq_connection *connection);
+/// Whether the server that was tried last wanted a password, and was given one or not.
+int cpq_was_asked_for_password(const cpq_connection *connection);
 /// The last error, for as long as nothing else is done with the connection.
 const char *cpq_error(const cpq_connection *connection);
 /// Such as 150018.

@@ -22,15 +22,14 @@ struct CatalogDatabase: Sendable {
             throw Self.failed("open \(path)", error)
         }
         chmod(path, 0o600)
-        let migrator = Self.migrator
         do {
-            let isNewer = try queue.read { try migrator.hasBeenSuperseded($0) }
-            guard !isNewer else { throw Self.newer(path) }
             do {
-                try migrator.migrate(queue)
-            } catch {
-                // At the first use of two processes the other one may have been faster; what it did is seen now.
-                try migrator.migrate(queue)
+                try Self.migrate(queue, path)
+            } catch is DatabaseError {
+                // At the first use of several processes another one may have been faster, and what was known of the tables
+                // old: what it did is seen now.
+                queue.writeWithoutTransaction { $0.clearSchemaCache() }
+                try Self.migrate(queue, path)
             }
         } catch let error as SnapshotError {
             throw error
@@ -41,6 +40,12 @@ struct CatalogDatabase: Sendable {
 
     /// The steps of the schema, oldest first.
     static let steps = CatalogMigrations.all
+
+    private static func migrate(_ queue: DatabaseQueue, _ path: String) throws {
+        let isNewer = try queue.read { try migrator.hasBeenSuperseded($0) }
+        guard !isNewer else { throw newer(path) }
+        try migrator.migrate(queue)
+    }
 
     static var migrator: DatabaseMigrator {
         var migrator = DatabaseMigrator()

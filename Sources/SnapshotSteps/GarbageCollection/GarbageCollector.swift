@@ -57,7 +57,7 @@ package struct GarbageCollector: Sendable {
     /// A place that does not answer is named in the plan, and the others are planned all the same.
     package func plan() async throws -> GarbagePlan {
         var plan = GarbagePlan()
-        var listed: [SandboxPlace: Set<String>] = [:]
+        var listed: [SandboxPlace: [SandboxInfo]] = [:]
         for place in places {
             do {
                 let provider = try environment.at(place).provider
@@ -65,7 +65,7 @@ package struct GarbageCollector: Sendable {
                     isOurs($0, at: place) && leavesSomething($0, provider)
                 }
                 if sandboxes.isEmpty, place != .local { plan.idle.append(place) }
-                listed[place] = Set(sandboxes.map(\.id.rawValue))
+                listed[place] = sandboxes
                 try await self.plan(sandboxes, at: place, into: &plan)
             } catch is CancellationError {
                 throw CancellationError()
@@ -80,7 +80,7 @@ package struct GarbageCollector: Sendable {
             guard let place = try await place(of: entry.runID), let seen = listed[place] else { continue }
             // Another installation's sandboxes are among those that were listed only where the place is the same for all.
             if try await isElsewhere(entry.runID), !(try await isListed(entry.runID, at: place)) { continue }
-            if let id = entry.externalID, seen.contains(id) { continue }
+            if seen.contains(where: { isAbout(entry, $0) }) { continue }
             if case .remove(let reason) = try await verdict(on: entry.runID) {
                 plan.items.append(
                     .init(
@@ -132,6 +132,11 @@ package struct GarbageCollector: Sendable {
     private func isElsewhere(_ run: RunID) async throws -> Bool {
         guard let run = try await engine.run(run), run.isElsewhere(than: environment.owner) else { return false }
         return millisecondsNow() - milliseconds(run.updatedAt) <= Self.longestLife
+    }
+
+    /// Whether what becomes of a sandbox that was listed becomes of the entry, too.
+    private func isAbout(_ entry: ResourceRecord, _ sandbox: SandboxInfo) -> Bool {
+        entry.isOf(sandbox) && (entry.externalID != nil || runID(of: sandbox) == entry.runID)
     }
 
     /// Whether the sandboxes of a run of another installation are among those that this one lists at a place.

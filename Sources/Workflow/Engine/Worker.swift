@@ -23,8 +23,6 @@ public final class Worker: Sendable {
 
     /// How often is looked for what nothing told of, such as the end of a lease.
     private static let slowPoll = Duration.seconds(1)
-    /// How long after a look that found nothing the next one is made at the earliest, however much is told meanwhile.
-    private static let rest = Duration.milliseconds(50)
     /// How many runs are taken at once at most.
     private static let batch = 16
 
@@ -107,6 +105,7 @@ public final class Worker: Sendable {
     // MARK: - The loop of a queue
 
     private func work(_ queue: QueueConfiguration, _ places: WorkerPlaces) async {
+        var vainLooks = VainLooks()
         while !Task.isCancelled {
             do {
                 try core.requireOpen()
@@ -114,8 +113,8 @@ public final class Worker: Sendable {
                 guard let pause = look.pause else { continue }
                 let looked = ContinuousClock.now
                 try await places.news.wait(atMost: pause)
-                // In a busy store much is told that is nothing to this queue.
-                if look.wasInVain { try await Task.sleep(until: looked + min(pause, Self.rest), clock: .continuous) }
+                guard look.wasInVain, let next = vainLooks.next(after: looked) else { continue }
+                try await Task.sleep(until: min(next, looked + pause), clock: .continuous)
             } catch is CancellationError {
                 return
             } catch let error as WorkflowError where error.code == .engineClosed {

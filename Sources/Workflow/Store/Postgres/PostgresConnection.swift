@@ -72,7 +72,7 @@ final class PostgresConnection {
         }
         self.handle = handle
         guard cpq_is_connected(handle) != 0 else {
-            throw PostgresError.lost(complaint())
+            throw cpq_was_asked_for_password(handle) != 0 ? PostgresError.notLetIn(complaint()) : .lost(complaint())
         }
         guard cpq_server_version(handle) >= 130_000 else {
             throw WorkflowError(

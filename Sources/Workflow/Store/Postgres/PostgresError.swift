@@ -12,6 +12,14 @@ struct PostgresError: Error, CustomStringConvertible {
         PostgresError(state: "", message: message, isLost: true)
     }
 
+    /// The server answered, wanted a password, and there is no connection: the library does not say more in any language.
+    static func notLetIn(_ message: String) -> PostgresError {
+        PostgresError(state: Self.invalidPassword, message: message, isLost: true)
+    }
+
+    private static let invalidPassword = "28P01"
+    var isNotLetIn: Bool { state == Self.invalidPassword }
+
     /// https://www.postgresql.org/docs/current/errcodes-appendix.html. A server that goes down, one that is no longer the
     /// primary one (25006), and one that ended an idle transaction (25P03) answer nothing more that helps.
     static func isEnd(_ state: String) -> Bool {
@@ -78,7 +86,10 @@ enum PostgresErrors {
     static func unavailable(_ name: String, _ cause: PostgresError) -> WorkflowError {
         WorkflowError(
             .storeUnavailable,
-            "the \(name) cannot be reached: see that the server runs, then resume; nothing committed is lost",
+            cause.isNotLetIn
+                ? "the \(name) does not let the role in: see its password (~/.pgpass, which only its owner may read), its "
+                    + "name, and that of the database; nothing committed is lost"
+                : "the \(name) cannot be reached: see that the server runs, then resume; nothing committed is lost",
             cause: cause)
     }
 }
