@@ -237,7 +237,9 @@ final class LeaseKeeper: Sendable {
     private func loop() {
         let link: PostgresLink
         do {
-            link = try PostgresLink(configuration, address, for: .leases, Self.listen)
+            link = try PostgresLink(configuration, address, for: .leases) { connection, _ in
+                try Self.listen(connection)
+            }
         } catch {
             // The same address was good for the writer; without renewals the leases end.
             closed.fulfil(())

@@ -24,8 +24,8 @@ final class PostgresLink {
     let name: String
     private let configuration: StoreConfiguration
     private let purpose: Purpose
-    /// Makes a new connection ready.
-    private let prepare: (PostgresConnection) throws -> Void
+    /// Makes a new connection ready; told whether it is the first.
+    private let prepare: (PostgresConnection, _ isFirst: Bool) throws -> Void
     private var connection: PostgresConnection?
     /// The server's process behind the connection, in its own words.
     private var process: (id: String, since: String)?
@@ -35,7 +35,7 @@ final class PostgresLink {
 
     init(
         _ configuration: StoreConfiguration, _ address: PostgresAddress, for purpose: Purpose,
-        _ prepare: @escaping (PostgresConnection) throws -> Void = { _ in }
+        _ prepare: @escaping (PostgresConnection, _ isFirst: Bool) throws -> Void = { _, _ in }
     ) throws {
         self.configuration = configuration
         self.address = address
@@ -147,7 +147,7 @@ final class PostgresLink {
         if let row = answer.first, let id = try row.text("pid"), let since = try row.text("backend_start") {
             process = (id, since)
         }
-        try prepare(new)
+        try prepare(new, !hasWorked)
         return new
     }
 

@@ -16,9 +16,17 @@ enum PostgresMigration {
     /// What the advisory lock of all that migrate is called; the second half is the schema.
     private static let lock = 0x736e_6170
 
-    static func migrate(_ connection: PostgresConnection, _ schema: PostgresSchema = .store) throws {
-        // Mostly nothing is to be done: then no lock is taken.
-        guard try pending(connection, schema) > 0 else { return }
+    /// - Parameter isFirst: whether this process opens the store. One that has had it open goes on beside what a newer one
+    ///   added since, also on a new connection.
+    static func migrate(
+        _ connection: PostgresConnection, _ schema: PostgresSchema = .store, isFirst: Bool = true
+    ) throws {
+        do {
+            // Mostly nothing is to be done: then no lock is taken.
+            guard try pending(connection, schema) > 0 else { return }
+        } catch let error as WorkflowError where error.code == .storeNewerThanProgram && !isFirst {
+            return
+        }
         // All changes are one transaction: whoever reads meanwhile sees the old schema or the new one.
         try connection.script("BEGIN")
         do {

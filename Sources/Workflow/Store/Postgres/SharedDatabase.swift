@@ -61,11 +61,11 @@ package final class SharedDatabase: Sendable {
         let schema = PostgresSchema(table: table, changes: changes)
         let name = try address.name()
         box = Box(
-            link: try PostgresLink(store, address, for: isReading ? .reading : .writing) { connection in
-                if isReading {
+            link: try PostgresLink(store, address, for: isReading ? .reading : .writing) { connection, isFirst in
+                if isReading, isFirst {
                     try PostgresMigration.requireCurrent(connection, name: name, schema)
-                } else {
-                    try PostgresMigration.migrate(connection, schema)
+                } else if !isReading {
+                    try PostgresMigration.migrate(connection, schema, isFirst: isFirst)
                 }
             })
         worker = WorkerThread.start(name: "shared-database")

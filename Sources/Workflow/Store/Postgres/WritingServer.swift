@@ -44,8 +44,8 @@ final class WritingServer: CommitBackend {
         doubtPatience = configuration.reconnectTimeout
         let rewrite = configuration.rewrite
         let rewriteClaims = configuration.rewriteClaims
-        link = try PostgresLink(configuration, address, for: .writing) { connection in
-            try PostgresMigration.migrate(connection)
+        link = try PostgresLink(configuration, address, for: .writing) { connection, isFirst in
+            try PostgresMigration.migrate(connection, isFirst: isFirst)
             try connection.prepare(
                 RunStatement.allCases.map { ($0.name, rewrite($0, $0.postgres)) }
                     + StoreStatement.allCases.map { ($0.rawValue, rewriteClaims($0.rawValue, $0.sql)) }
