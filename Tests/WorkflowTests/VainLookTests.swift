@@ -22,5 +22,8 @@ struct VainLookTests {
         now += VainLooks.interval * VainLooks.burst
         for number in 0..<VainLooks.burst { #expect(looks.next(after: now) == nil, "look \(number) after a rest") }
         #expect(looks.next(after: now) != nil)
+        looks.forgive()
+        for number in 0..<VainLooks.burst { #expect(looks.next(after: now) == nil, "look \(number) behind a find") }
+        #expect(looks.next(after: now) != nil)
     }
 }

@@ -110,6 +110,7 @@ public final class Worker: Sendable {
             do {
                 try core.requireOpen()
                 let look = try await takeSome(queue, places)
+                if !look.wasInVain { vainLooks.forgive() }
                 guard let pause = look.pause else { continue }
                 let looked = ContinuousClock.now
                 try await places.news.wait(atMost: pause)
