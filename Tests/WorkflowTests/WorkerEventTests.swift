@@ -33,6 +33,26 @@ struct WorkerEventTests {
         }
     }
 
+    @Test("at no moment is a run neither due, nor at its worker, nor executed, nor being taken")
+    func taking() async throws {
+        try await withEngines(2) { engines, _ in
+            let worker = try await engines[0].work(on: [QueueConfiguration("q", concurrency: 1)], Job())
+            var moments = 0
+            for round in 1...100 {
+                _ = try await engines[1].enqueue(Job(), input: "\(round)", queue: "q")
+                while worker.executed < round {
+                    let due = try await engines[1].figures(ofQueue: "q").due
+                    let isTaking = worker.isTaking
+                    let isHere = !worker.runs.isEmpty
+                    #expect(due > 0 || isTaking || isHere || worker.executed >= round, "round \(round)")
+                    moments += 1
+                }
+            }
+            print("looked at \(moments) moments of 100 runs")
+            await worker.drain(within: .seconds(10))
+        }
+    }
+
     @Test("each run that is executed is told of twice, with how it ended; a queue that pauses gives none")
     func events() async throws {
         try await withEngines(1) { engines, _ in

@@ -10,6 +10,8 @@ public final class Worker: Sendable {
     private struct State {
         var loops: [Task<Void, Never>] = []
         var runs: [RunID: RunExecution] = [:]
+        /// How many of its queues ask the store now.
+        var looks = 0
         var isDraining = false
         var done = 0
     }
@@ -39,6 +41,9 @@ public final class Worker: Sendable {
 
     /// How many runs it has executed, to their end or until it let them go.
     public var executed: Int { state.withLock { $0.done } }
+
+    /// Whether it asks the store for runs now. What it was given by then is in ``runs`` only when it no longer does.
+    public var isTaking: Bool { state.withLock { $0.looks > 0 } }
 
     /// What it does for each of its queues.
     public var load: [WorkerLoad] {
@@ -136,6 +141,8 @@ public final class Worker: Sendable {
         if let pause = places.pause { return (min(pause, Self.slowPoll), false) }
         let limit = min(places.free, Self.batch)
         guard limit > 0 else { return (Self.slowPoll, false) }
+        state.withLock { $0.looks += 1 }
+        defer { state.withLock { $0.looks -= 1 } }
         let request = QueueRequest(queue: queue.name, workflows: core.knownWorkflows, limit: limit)
         let asked = ContinuousClock.now
         let answer = try await core.store.take(request, owner: core.owner())

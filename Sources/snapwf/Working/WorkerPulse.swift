@@ -80,7 +80,8 @@ struct WorkerPulse: Sendable {
         for run in worker.runs {
             guard try await canOnlyWait(run) else { return false }
         }
-        return runs.isSuperset(of: worker.runs) && worker.executed == executed
+        // What was taken while the queues were counted is neither due nor among the runs until it is begun.
+        return !worker.isTaking && runs.isSuperset(of: worker.runs) && worker.executed == executed
     }
 
     /// Whether a run is a batch that waits, and only for images which this worker does not bring on: those that wait for a
