@@ -29,6 +29,9 @@ enum DepotCall: Sendable {
 }
 
 extension DepotProvider {
+    /// How long after its commands a sandbox that is being ended may still say that it runs.
+    private static let endingTime = Duration.milliseconds(500)
+
     /// An error of the API in this module's terms, as far as its code tells; what it means for a sandbox, only
     /// ``failure(_:_:_:in:)`` finds out.
     func translated(_ error: ConnectError, _ what: String) -> SandboxError {
@@ -112,9 +115,16 @@ extension DepotProvider {
         let asks = code == .notFound || code == .failedPrecondition || code == .aborted || mapped.isInDoubt
         guard asks else { return mapped }
         do {
-            guard let info = try await get(id) else { return unknown(id) }
+            guard var info = try await get(id) else { return unknown(id) }
+            if code == .failedPrecondition, info.state.isAlive {
+                // Of one that is just being ended, a command may tell before the sandbox does.
+                try await Task.sleep(for: Self.endingTime)
+                guard let later = try await get(id) else { return unknown(id) }
+                info = later
+            }
             if case .ended(let reason) = info.state { return ended(id, reason) }
         } catch {
+            if Task.isCancelled { return CancellationError() }
             // The first error is the one to tell; whether the sandbox lives stays open.
             return code == .notFound || code == .failedPrecondition
                 ? SandboxError(.unavailable, mapped.message, cause: mapped.cause) : mapped

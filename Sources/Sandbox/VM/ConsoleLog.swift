@@ -4,7 +4,8 @@ import GuestProtocol
 /// What a guest says on its console, kept within a bound: two files of at most 256 KiB each, and the last words at hand.
 struct ConsoleLog: ~Copyable {
     static let fileLimit = 256 << 10
-    private static let lastWords = 4 << 10
+    /// Room for all that a kernel says of its panic: the words themselves come first, and the stack after them.
+    private static let lastWords = 16 << 10
 
     private let directory: SandboxDirectory
     private var file: Descriptor
@@ -54,7 +55,7 @@ struct GuestEpitaph: Sendable {
     ///   - status: QEMU's exit code, or 128 + n; `nil` when it was ended from here.
     ///   - complaint: what QEMU said itself.
     static func reason(console: [UInt8], status: Int32, complaint: String) -> String {
-        let lines = lines(console)
+        let lines = lines(console, most: .max)
         if let panic = lines.last(where: { $0.contains("Kernel panic") }) {
             return "its kernel panicked: \(panic)"
         }
