@@ -21,7 +21,7 @@
     each(PQconsumeInput) each(PQisBusy) each(PQgetResult) each(PQclear) each(PQresultStatus)                          \
     each(PQresultErrorMessage) each(PQresultErrorField) each(PQntuples) each(PQnfields) each(PQfname)                 \
     each(PQgetisnull) each(PQgetvalue) each(PQgetlength) each(PQnotifies) each(PQconnectionUsedPassword)              \
-    each(PQconnectionNeedsPassword)
+    each(PQconnectionNeedsPassword) each(PQparameterStatus)
 
 #define DECLARE(function) __typeof__(function) *function;
 static struct {
@@ -89,6 +89,8 @@ cpq_connection *cpq_connect(const char *conninfo, const char *seconds, const cha
 void cpq_finish(cpq_connection *connection) { pq.PQfinish(in(connection)); }
 int cpq_is_connected(const cpq_connection *connection) { return pq.PQstatus(in(connection)) == CONNECTION_OK; }
 int cpq_was_asked_for_password(const cpq_connection *connection) {
+    // A server tells its version once it has let the role in; what is wrong then is something else.
+    if (pq.PQparameterStatus(in(connection), "server_version")) return 0;
     return pq.PQconnectionUsedPassword(in(connection)) || pq.PQconnectionNeedsPassword(in(connection));
 }
 const char *cpq_error(const cpq_connection *connection) { return pq.PQerrorMessage(in(connection)); }

@@ -24,6 +24,29 @@ struct PostgresLinkTests {
         }
     }
 
+    @Test("what is only shown is read from the primary, and from a standby where none answers")
+    func primaryFirst() async throws {
+        let primary = try TestPostgres()
+        defer { primary.stop() }
+        try await primary.start()
+        let standby = try TestPostgres(standbyOf: primary)
+        defer { standby.stop() }
+        try await standby.start()
+        let hosts = [standby.directory, primary.directory].joined(separator: ",")
+        let text = "postgresql:///postgres?host=\(hosts)&port=\(primary.port)&user=postgres"
+        func isStandby() async throws -> String? {
+            let reader = try PostgresReader(.postgres(text), PostgresAddress(text), isOnlyShown: true)
+            let answer = try await reader.read {
+                try $0.run("SELECT pg_is_in_recovery()::text AS answer").first?.text("answer")
+            }
+            await reader.close()
+            return answer
+        }
+        #expect(try await isStandby() == "false")
+        try await primary.kill()
+        #expect(try await isStandby() == "true")
+    }
+
     @Test("a renewal is given up while there is time for another one before the lease ends")
     func patienceOfLeases() async throws {
         try await TestStore.use(.postgres) { store in
@@ -120,6 +143,21 @@ struct PostgresLinkTests {
             return
         }
         #expect(error.code == .storeUnavailable && "\(error)".contains("not known whether"), "\(error)")
+    }
+
+    @Test("a lease that was given up is not taken for a new one before it is gone from the database")
+    func givenUp() throws {
+        let keeper = try LeaseKeeper(
+            .postgres("postgresql://127.0.0.1:1/none"), PostgresAddress("postgresql://127.0.0.1:1/none"), owner: "")
+        let id = RunID(time: Date())
+        #expect(keeper.isNew(id, epoch: 3))
+        keeper.stop()
+        keeper.remove(id, epoch: 3)
+        #expect(!keeper.isNew(id, epoch: 3) && keeper.isNew(id, epoch: 4))
+        keeper.forget(id, epoch: 2)
+        #expect(!keeper.isNew(id, epoch: 3))
+        keeper.forget(id, epoch: 3)
+        #expect(keeper.isNew(id, epoch: 3))
     }
 
     @Test("leases that nobody let go of are removed when their runs have ended long ago, and no others")

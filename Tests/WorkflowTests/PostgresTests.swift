@@ -340,7 +340,8 @@ struct PostgresTests {
             "postgresql://me:\(password)@[::1/none", "postgresql://me@127.0.0.1:1/none?password=\(password)&x=1",
             "postgresql://me@127.0.0.1:1/none?\(password)=1", "host=127.0.0.1 port=1 password=\(password)",
             "host=127.0.0.1 port=1 \(password)", "host=127.0.0.1 port=1 password='\(password)",
-            "postgresql://me:\(password)@/none?host=/nowhere",
+            "postgresql://me:\(password)@/none?host=/nowhere", "postgresql://me:x/\(password)@127.0.0.1:1/none",
+            "postgresql://me:1/\(password)@127.0.0.1:1/none", "postgresql://me:x@\(password)@127.0.0.1:1/none",
         ]
         for address in addresses {
             for configuration in [StoreConfiguration.postgres(address)] {
@@ -371,6 +372,46 @@ struct PostgresTests {
             try await others
             #expect(try await writer.events(of: id, after: 0, limit: 100).count == 21)
             await writer.close()
+        }
+    }
+
+    @Test("what was refused alone is refused, too, where the answer to its commit is lost")
+    func refusedInDoubt() async throws {
+        try await TestStore.use(.postgres) { store in
+            let proxy = try CuttingProxy(before: try await TestPostgres.shared.value, in: store.directory)
+            defer { proxy.close() }
+            let writer = try await store.open { $0 = .postgres(proxy.address(schema: store.schema)) }
+            let id = RunID(time: Date())
+            try await writer.make(id)
+            proxy.cutNext(.afterCommit)
+            #expect(
+                await code { try await writer.commit([.event(NewEvent("a\0b"))], run: id, epoch: 1) }
+                    == .invalidPayload)
+            #expect(proxy.cuts == 1)
+            try await writer.commit([.event(NewEvent("ab"))], run: id, epoch: 1)
+            #expect(try await writer.events(of: id, after: 0, limit: 100).count == 2)
+            await writer.close()
+        }
+    }
+
+    @Test("a store in a later schema of the search path is not taken for one in the first")
+    func laterSchema() async throws {
+        try await TestStore.use(.postgres) { store in
+            await (try await store.open()).close()
+            try await TestStore.use(.postgres) { first in
+                let path = "\(first.schema)%2C\(store.schema)"
+                let both = StoreConfiguration.postgres(store.address.replacing(store.schema, with: path))
+                let refused = await #expect(throws: WorkflowError.self) {
+                    _ = try await both.open(clock: ManualClock(), metrics: StoreMetrics(NOOPMetricsHandler.instance))
+                }
+                #expect(refused?.code == .storeNotWritable)
+                for schema in [first.schema, store.schema] {
+                    #expect(refused?.message.contains("'\(schema)'") == true, "\(String(describing: refused))")
+                }
+                let tables = try first.run("SELECT tablename FROM pg_tables WHERE schemaname = '\(first.schema)'")
+                #expect(tables.isEmpty)
+                await (try await first.open()).close()
+            }
         }
     }
 

@@ -38,6 +38,40 @@ struct QueueContentionTests {
         }
     }
 
+    @Test("a limited queue whose row another transaction keeps is busy, and no change of a run beside it fails with it")
+    func keptRow() async throws {
+        try await TestStore.use(.postgres) { files in
+            let store = try await files.open { $0.busyTimeout = .milliseconds(200) }
+            try await store.configure(
+                QueueSettings(name: "q", concurrency: 1, rateLimit: nil, ratePeriod: nil, fairness: nil))
+            let id = RunID(time: Date())
+            try await store.make(id)
+            let other = try PostgresConnection(
+                PostgresAddress(files.address), patience: .seconds(30), attributes: "any")
+            try other.script("BEGIN; SELECT * FROM queues FOR UPDATE")
+            for _ in 0..<5 {
+                try await withThrowingTaskGroup(of: Void.self) { group in
+                    // The first of them keep the thread; the others are one transaction then.
+                    for index in 0..<30 {
+                        if index == 15 {
+                            group.addTask {
+                                #expect(
+                                    await code { _ = try await store.take(Self.request("q"), owner: Self.owner) }
+                                        == .storeBusy)
+                            }
+                        }
+                        group.addTask { try await store.commit([.event(NewEvent("e"))], run: id, epoch: 1) }
+                    }
+                    try await group.waitForAll()
+                }
+            }
+            try other.script("ROLLBACK")
+            #expect(try await store.take(Self.request("q"), owner: Self.owner).claimed.isEmpty)
+            #expect(try await store.events(of: id, after: 0, limit: 1000).count == 151)
+            await store.close()
+        }
+    }
+
     @Test("a claim that the server forgot is lost with the connection, though the next holder has the same epoch")
     func forgotten() async throws {
         try await TestStore.use(.postgres) { files in

@@ -14,6 +14,11 @@ ALTER TABLE runs
     ADD COLUMN parent_no  bigint REFERENCES runs (no) ON DELETE CASCADE,
     ADD COLUMN child_name text;
 
+-- A run whose step was done starts anew with the deaths of its workers.
+CREATE FUNCTION forget_deaths(run_no bigint) RETURNS bigint LANGUAGE sql AS $$
+    UPDATE runs SET deaths = 0 WHERE no = run_no RETURNING deaths
+$$;
+
 CREATE INDEX runs_waiting ON runs (queue, priority DESC, turn, no) WHERE queue IS NOT NULL AND status = 'pending';
 CREATE INDEX runs_shares ON runs (queue, priority, share, turn) WHERE queue IS NOT NULL AND status = 'pending';
 CREATE INDEX runs_due ON runs (queue, wake_at) WHERE queue IS NOT NULL AND status = 'pending' AND wake_at IS NOT NULL;

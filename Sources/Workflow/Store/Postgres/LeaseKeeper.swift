@@ -66,6 +66,8 @@ final class LeaseKeeper: Sendable {
         var held: [RunID: LeaseClaim] = [:]
         /// Epochs that the server gave away, or forgot and may give to somebody else: the rows cannot tell them apart.
         var lost: [RunID: Int] = [:]
+        /// Epochs that this store has given up, and whose leases may still stand in the database under its name.
+        var left: [RunID: Int] = [:]
         var isStarted = false
         var isStopped = false
         var watchdog: Task<Void, Never>?
@@ -130,7 +132,21 @@ final class LeaseKeeper: Sendable {
         state.withLock { state in
             if state.held[id]?.epoch == epoch { state.held[id] = nil }
             if state.lost[id] == epoch { state.lost[id] = nil }
+            state.left[id] = epoch
         }
+    }
+
+    /// The lease of what was removed is gone from the database, or will end by itself.
+    func forget(_ id: RunID, epoch: Int) {
+        state.withLock { state in
+            if state.left[id] == epoch { state.left[id] = nil }
+        }
+    }
+
+    /// Whether a lease that the database shows under this store's name is one that it does not know of: neither held nor
+    /// given up. Only such a one was got by a claim whose answer was lost.
+    func isNew(_ id: RunID, epoch: Int) -> Bool {
+        state.withLock { $0.held[id]?.epoch != epoch && $0.left[id] != epoch }
     }
 
     /// Whether this store held the run under the epoch and the server does not know that any more.
@@ -187,7 +203,10 @@ final class LeaseKeeper: Sendable {
         let now = ContinuousClock.now
         let over = state.withLock { state in
             let over = state.held.values.filter { $0.isOver(at: now) }
-            for claim in over { state.held[claim.id] = nil }
+            for claim in over {
+                state.held[claim.id] = nil
+                state.left[claim.id] = claim.epoch
+            }
             return over
         }
         for claim in over { claim.lose(.leaseOver(claim.id)) }

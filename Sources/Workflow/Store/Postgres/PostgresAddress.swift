@@ -24,11 +24,27 @@ struct PostgresAddress: Sendable, CustomStringConvertible, CustomReflectable {
 
     /// What a person knows the database by: host, port and name, as far as the string says them.
     func name() throws -> String {
+        guard !hasStrayPassword else { throw Self.notUnderstood }
         let database = try option("dbname") ?? "its default"
         let host = try option("host") ?? option("hostaddr") ?? option("service") ?? "its default host"
         let port = try option("port").map { ":\($0)" } ?? ""
         return "PostgreSQL database '\(database)' on \(host)\(port)"
     }
+
+    /// Whether a password that nobody encoded may have become a part of the host or of the database's name, which are shown.
+    private var hasStrayPassword: Bool {
+        guard Self.isURL(connectionString), let start = connectionString.firstRange(of: "://")?.upperBound else {
+            return false
+        }
+        let place = connectionString[start...].prefix { $0 != "?" }
+        guard let at = place.lastIndex(of: "@") else { return false }
+        return place[..<at].contains { $0 == "@" || $0 == "/" }
+    }
+
+    private static let notUnderstood = WorkflowError(
+        .storeNotWritable,
+        "the address of the store is not one that libpq understands: write it as "
+            + "postgresql://user@host:port/database?sslmode=verify-full, with %XX for what is special in it")
 
     /// Takes out of a text of libpq or the server what must not be shown. Neither is known to repeat a password, and
     /// neither promises not to.
@@ -66,13 +82,7 @@ struct PostgresAddress: Sendable, CustomStringConvertible, CustomReflectable {
         var isValid: Int32 = 0
         guard let value = cpq_option(connectionString, keyword, &isValid) else {
             // What libpq says of it may quote a part of a password.
-            guard isValid != 0 else {
-                throw WorkflowError(
-                    .storeNotWritable,
-                    "the address of the store is not one that libpq understands: write it as "
-                        + "postgresql://user@host:port/database?sslmode=verify-full, with %XX for what is special in it"
-                )
-            }
+            guard isValid != 0 else { throw Self.notUnderstood }
             return nil
         }
         defer { free(value) }

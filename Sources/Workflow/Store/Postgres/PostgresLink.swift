@@ -11,12 +11,9 @@ final class PostgresLink {
         case writing
         /// What is read decides what is done next: it has to be as new as what was committed last.
         case reading
-        /// What is read is only shown, and may be somewhat old: a standby will do.
+        /// What is read is only shown, and may be somewhat old: where no primary answers, a standby will do.
         case showing
         case leases
-
-        /// libpq's `target_session_attrs`.
-        fileprivate var attributes: String { self == .showing ? "any" : "read-write" }
     }
 
     let address: PostgresAddress
@@ -107,6 +104,10 @@ final class PostgresLink {
         connection = nil
     }
 
+    /// Whether nothing has come through since a loss for longer than is waited for: a server may let everybody in and finish
+    /// nothing.
+    var isLostForLong: Bool { lostAt.map { $0.duration(to: .now) >= configuration.reconnectTimeout } ?? false }
+
     /// Something came through: the next loss is another one.
     func worked() { lostAt = nil }
 
@@ -126,10 +127,26 @@ final class PostgresLink {
         }
     }
 
-    private func make() throws -> PostgresConnection {
-        let new = try PostgresConnection(
-            address, patience: patience, attributes: purpose.attributes, connectTimeout: connectTimeout,
+    /// - Parameter attributes: libpq's `target_session_attrs`.
+    private func open(_ attributes: String) throws -> PostgresConnection {
+        try PostgresConnection(
+            address, patience: patience, attributes: attributes, connectTimeout: connectTimeout,
             unacknowledged: purpose == .leases ? patience : .seconds(20))
+    }
+
+    private func open() throws -> PostgresConnection {
+        let began = ContinuousClock.now
+        do {
+            return try open("read-write")
+        } catch let error as PostgresError
+            where purpose == .showing && error.isLost && began.duration(to: .now) < connectTimeout
+        {
+            return try open("any")
+        }
+    }
+
+    private func make() throws -> PostgresConnection {
+        let new = try open()
         try new.script(settings)
         try verify(new)
         if let process {
@@ -156,7 +173,7 @@ final class PostgresLink {
         let wait = lockWait.wholeMilliseconds
         var settings = """
             SET lock_timeout = \(wait);
-            SET idle_in_transaction_session_timeout = \(wait + 1000);
+            SET idle_in_transaction_session_timeout = \(max(wait / 2, 1000));
             SET statement_timeout = \(patience.wholeMilliseconds);
             SET default_transaction_isolation = 'read committed';
             SET jit = off;

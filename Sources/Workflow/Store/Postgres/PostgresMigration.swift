@@ -78,7 +78,20 @@ enum PostgresMigration {
     }
 
     private static func isThere(_ connection: PostgresConnection, _ schema: PostgresSchema) throws -> Bool {
-        try connection.run("SELECT to_regclass('\(schema.table)') IS NOT NULL AS there").first?.flag("there") ?? false
+        let row = try connection.run(
+            """
+            SELECT current_schema() AS first, to_regclass(format('%I.%I', current_schema(), '\(schema.table)')) IS NOT NULL AS there,
+                (SELECT relnamespace::regnamespace::text FROM pg_class WHERE oid = to_regclass('\(schema.table)')) AS found
+            """
+        ).first
+        guard let row else { throw PostgresError.lost("the server does not know its schemas") }
+        if try row.flag("there") { return true }
+        guard let other = try row.text("found") else { return false }
+        // Its tables would be used for those that are not there, and whoever wants a store apart would get that one.
+        throw WorkflowError(
+            .storeNotWritable,
+            "the first schema of the search path, '\(try row.text("first") ?? "?")', has no store, and '\(other)' behind it has "
+                + "one: say in the address which is meant (?options=-csearch_path%3DSCHEMA)")
     }
 
     /// How many of the changes are missing.

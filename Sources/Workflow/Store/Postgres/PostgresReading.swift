@@ -26,7 +26,9 @@ final class PostgresReader: Sendable {
                     let value = try body(try link.connected())
                     link.worked()
                     return value
-                } catch let error as PostgresError where error.isLost && losses < 20 {
+                } catch let error as PostgresError
+                    where error.isLost && losses < 20 && (losses == 0 || !link.isLostForLong)
+                {
                     losses += 1
                     link.drop()
                 } catch {

@@ -115,7 +115,7 @@ extension PostgresStore {
             let epoch = try results[0].first?.integer("epoch").map { Int($0) }
             guard let record = try results[1].runRecords().first else { return .answer(.unknown) }
             // One that this store holds already is not claimed anew, whatever a lost answer leaves to be seen.
-            if let epoch, keeper.epoch(of: id) != epoch {
+            if let epoch, keeper.isNew(id, epoch: epoch) {
                 let claim = LeaseClaim(id: id, epoch: epoch, isQueued: record.queueing != nil)
                 keeper.add(claim, asked: asked.value ?? .now)
                 return .answer(
@@ -140,7 +140,8 @@ extension PostgresStore {
         writer.submit(
             PostgresOperation(
                 urgency: isOver ? .withNext : .now, queries: { [query] }, isDurable: false, isNews: !isOver
-            ) { _ in
+            ) { [keeper] _ in
+                keeper.forget(claim.id, epoch: claim.epoch)
                 done.fulfil(())
             })
         if !isOver { await done.value() }

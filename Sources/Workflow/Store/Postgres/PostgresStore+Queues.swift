@@ -93,14 +93,15 @@ extension PostgresStore {
                     """, [request.queue, self.owner]),
                 due,
             ], isDurable: false, queueLock: request.queue
-        ) { results in
+        ) { [keeper] results in
             (
-                try results[0].runRecords(),
+                // Here, before anything else that was submitted is answered: then it is still known what was given up.
+                try results[0].runRecords().filter { keeper.isNew($0.id, epoch: $0.epoch) },
                 try results[1].first?.integer("wait").map { Duration.milliseconds(max($0, 1)) }
             )
         }
         var claimed: [Claimed] = []
-        for record in records where keeper.epoch(of: record.id) != record.epoch {
+        for record in records {
             let claim = LeaseClaim(id: record.id, epoch: record.epoch)
             keeper.add(claim, asked: asked.value ?? .now)
             claimed.append(Claimed(claim: claim, record: record, steps: [], resources: []))
@@ -123,7 +124,11 @@ extension PostgresStore {
                         claim: one.claim, record: one.record, steps: try await steps(of: id),
                         resources: try await resources(of: id)))
             } catch {
-                for lost in claimed { await relinquish(lost.claim, isOver: false) }
+                for lost in claimed {
+                    // Else it would count as the death of a worker; where that cannot be said, it does.
+                    try? await commit([.rest(.yielded)], run: lost.record.id, epoch: lost.record.epoch)
+                    await relinquish(lost.claim, isOver: false)
+                }
                 throw error
             }
         }

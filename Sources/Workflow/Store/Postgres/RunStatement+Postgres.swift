@@ -21,6 +21,9 @@ extension RunStatement {
         WHERE run_no = (SELECT no FROM ours) AND key = $4 AND scope = $5 AND attempt = $6::bigint AND state = 'intended'
         """
 
+    /// Undoes the transaction unless one row was changed.
+    private static let requireOne = "CASE WHEN count(*) = 1 THEN 1 ELSE require_change(count(*), $1, $2::bigint) END"
+
     /// What the statement is called on its connection.
     var name: String { "run_statement_\(rawValue)" }
 
@@ -31,13 +34,13 @@ extension RunStatement {
         case .event:
             """
             WITH \(Self.ours(finishedToo: true)), added AS (\(change))
-            SELECT require_change(count(*), $1, $2::bigint) FROM ours
+            SELECT \(Self.requireOne) FROM ours
             """
         // Also for finished runs: a garbage collector closes what they left open.
         case .resourceState:
             """
             WITH \(Self.ours(finishedToo: true)), changed AS (\(change) RETURNING 1)
-            SELECT require_change(count(*), $1, $2::bigint) FROM changed
+            SELECT \(Self.requireOne) FROM changed
             """
         case .child:
             """
@@ -47,19 +50,19 @@ extension RunStatement {
                 INSERT INTO events (seq, run_no, at, kind, step, payload)
                 SELECT nextval('happenings'), ours.no, $3::bigint, 'run.child_started', $5, '{"id":"' || $4::text || '"}'
                 FROM ours, changed)
-            SELECT require_change(count(*), $1, $2::bigint) FROM changed
+            SELECT \(Self.requireOne) FROM changed
             """
-        // The run gets on, whatever its workers died of.
+        // The run gets on, whatever its workers died of. By a function, because a change of the row is prepared for each time
+        // where it stands in the statement, and is hardly ever needed.
         case .done:
             """
-            WITH \(Self.ours()), changed AS (\(change) RETURNING 1),
-            survived AS (UPDATE runs SET deaths = 0 FROM ours, changed WHERE runs.no = ours.no AND ours.deaths > 0)
-            SELECT require_change(count(*), $1, $2::bigint) FROM changed
+            WITH \(Self.ours()), changed AS (\(change) RETURNING 1)
+            SELECT \(Self.requireOne), (SELECT CASE WHEN deaths > 0 THEN forget_deaths(no) END FROM ours) FROM changed
             """
         default:
             """
             WITH \(Self.ours()), changed AS (\(change) RETURNING 1)
-            SELECT require_change(count(*), $1, $2::bigint) FROM changed
+            SELECT \(Self.requireOne) FROM changed
             """
         }
     }

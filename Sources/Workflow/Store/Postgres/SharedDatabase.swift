@@ -103,7 +103,9 @@ package final class SharedDatabase: Sendable {
                     let results = try once(statements, try link.connected())
                     link.worked()
                     return results
-                } catch let error as PostgresError where error.isLost && losses < 20 {
+                } catch let error as PostgresError
+                    where error.isLost && losses < 20 && (losses == 0 || !link.isLostForLong)
+                {
                     losses += 1
                     link.drop()
                 } catch let error as PostgresError where error.isCollision && collisions < 5 {

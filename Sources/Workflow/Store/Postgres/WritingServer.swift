@@ -23,16 +23,23 @@ final class WritingServer: CommitBackend {
         let cause: PostgresError
     }
 
-    private let link: PostgresLink
+    /// The queues whose rows are locked first were kept by another transaction.
+    private struct QueueFailure: Error {
+        let cause: PostgresError
+    }
+
+    let link: PostgresLink
     private let metrics: StoreMetrics
     /// Who writes, in `writers` and `leases`.
-    private let writer: String
+    let writer: String
     /// How long a transaction that may still be committed is waited for.
-    private let doubtPatience: Duration
+    let doubtPatience: Duration
     /// The number of the last transaction that was begun.
     private var number = 0
     /// The transaction whose fate is not known: its COMMIT may have been sent, and no answer came.
-    private var doubtful: Int?
+    var doubtful: Int?
+    /// Which operations of it were undone alone, in the order of all; empty when none was.
+    var undone: [(any Error)?] = []
 
     /// - Parameter keeper: of the leases of this writer; each new connection is asked whether they still are there.
     init(
@@ -100,7 +107,26 @@ final class WritingServer: CommitBackend {
                 return try persistently(operations, lastCheck)
             } catch let error as PostgresError where error.isCollision && doubtful == nil && operations.count > 1 {
                 return separately(operations, lastCheck)
+            } catch let failure as QueueFailure {
+                return try withoutQueues(operations, failure.cause, lastCheck)
             }
+        }
+    }
+
+    /// Gives up what needs the row of a queue, which somebody keeps, and does the rest: it is of runs that have nothing to do
+    /// with that.
+    private func withoutQueues(
+        _ operations: [PostgresOperation], _ cause: PostgresError, _ lastCheck: () throws -> Void
+    ) throws -> [(any Error)?] {
+        let others = operations.filter { $0.queueLock == nil }
+        guard !others.isEmpty else { throw cause }
+        var rest = try persistently(others, lastCheck)[...]
+        return operations.map { operation in
+            guard operation.queueLock == nil else {
+                operation.failed()
+                return cause
+            }
+            return rest.popFirst() ?? nil
         }
     }
 
@@ -114,9 +140,12 @@ final class WritingServer: CommitBackend {
                 let errors = try settled(operations, lastCheck) ?? attempt(operations, lastCheck)
                 link.worked()
                 return errors
-            } catch let error as PostgresError where error.isLost && losses < Self.lossLimit {
-                losses += 1
+            } catch let error as PostgresError where error.isLost {
                 link.drop()
+                losses += 1
+                guard losses < Self.lossLimit, losses == 1 || !link.isLostForLong else {
+                    throw doubtful == nil ? error : PostgresErrors.unknownOutcome(link.name, error)
+                }
             } catch let error as PostgresError where error.isCollision && collisions < Self.collisionLimit {
                 collisions += 1
                 usleep(UInt32.random(in: 500...20_000))
@@ -150,6 +179,7 @@ final class WritingServer: CommitBackend {
         _ operations: [PostgresOperation], _ lastCheck: () throws -> Void
     ) throws -> [(any Error)?] {
         doubtful = nil
+        undone = []
         let lists: [[PostgresQuery]]
         do {
             lists = try operations.map(Self.queries)
@@ -208,6 +238,7 @@ final class WritingServer: CommitBackend {
         if let index = results.firstIndex(where: \.isFailure), case .failure(let error) = results[index] {
             doubtful = nil
             try connection.script("ROLLBACK")
+            if index < head, error.hasWaitedInVain, queries[index].isQueueLock { throw QueueFailure(cause: error) }
             guard index >= head, !error.isCollision, let culprit = Self.owner(of: index - head, lists) else {
                 throw error
             }
@@ -304,9 +335,11 @@ final class WritingServer: CommitBackend {
         _ operations: [PostgresOperation], _ lastCheck: () throws -> Void
     ) throws -> [(any Error)?] {
         let connection = try link.connected(lastCheck)
-        let opening = try connection.pipeline(beginning(operations, isDurable: true))
-        if case .failure(let error)? = opening.first(where: \.isFailure) {
+        let head = beginning(operations, isDurable: true)
+        let opening = try connection.pipeline(head)
+        if let index = opening.firstIndex(where: \.isFailure), case .failure(let error) = opening[index] {
             try connection.script("ROLLBACK")
+            if error.hasWaitedInVain, head[index].isQueueLock { throw QueueFailure(cause: error) }
             throw error
         }
         var outcomes: [Result<[PostgresResult], any Error>] = []
@@ -314,6 +347,10 @@ final class WritingServer: CommitBackend {
             let outcome = try inSavepoint(operation, connection)
             if case .failure = outcome { operation.failed() }
             outcomes.append(outcome)
+        }
+        undone = outcomes.map { outcome in
+            guard case .failure(let error) = outcome else { return nil }
+            return error
         }
         try commit(connection, lastCheck)
         if operations.contains(where: \.isNews) { tell(connection) }
@@ -350,55 +387,10 @@ final class WritingServer: CommitBackend {
         operation.during?()
         return .success(try results.dropFirst().dropLast().map { try $0.get() })
     }
-
-    // MARK: - Doubt
-
-    /// Finds out whether the transaction was committed whose answer was lost.
-    ///
-    /// - Returns: the errors of the operations if it was; `nil` if there is none, or it was not committed and will not be.
-    private func settled(
-        _ operations: [PostgresOperation], _ lastCheck: () throws -> Void
-    ) throws -> [(any Error)?]? {
-        guard let doubtful else { return nil }
-        let connection = try link.connected(lastCheck)
-        guard try lastCommit(connection, lastCheck) == Int64(doubtful) else { return nil }
-        return try operations.map { operation in
-            guard !operation.recovery.isEmpty else { return nil }
-            do {
-                try operation.read(try connection.pipeline(operation.recovery).map { try $0.get() })
-                return nil
-            } catch let error as PostgresError where error.isLost {
-                throw error
-            } catch {
-                return error
-            }
-        }
-    }
 }
 
-extension WritingServer {
-    /// The number of the last transaction that was committed, once none is under way any more.
-    ///
-    /// - Throws: `storeUnavailable` if one that has the row neither commits nor goes away in time: then it is not known whether
-    ///   it will.
-    private func lastCommit(_ connection: PostgresConnection, _ lastCheck: () throws -> Void) throws -> Int64? {
-        let deadline = ContinuousClock.now + doubtPatience
-        while true {
-            do {
-                // This waits for a transaction that still has the row, also for one that inserts it.
-                return try connection.run(
-                    """
-                    INSERT INTO writers (id, commits, seen_at) VALUES ($1::uuid, 0, now())
-                    ON CONFLICT (id) DO UPDATE SET seen_at = now() RETURNING commits
-                    """, [writer]
-                ).first?.needInteger("commits")
-            } catch let error as PostgresError where error.hasWaitedInVain {
-                guard ContinuousClock.now < deadline else { throw PostgresErrors.unknownOutcome(link.name, error) }
-                try lastCheck()
-                usleep(50_000)
-            }
-        }
-    }
+extension PostgresQuery {
+    fileprivate var isQueueLock: Bool { statement == .prepared(QueueStatement.lockQueues.name) }
 }
 
 extension Result {
