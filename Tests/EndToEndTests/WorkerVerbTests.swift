@@ -263,6 +263,30 @@ extension EndToEnd {
             #expect(try await Array(own.standings().values) == ["succeeded"])
         }
 
+        @Test("a worker whose runs went to another store says that it takes none, and takes them when they are back")
+        func movedAway() async throws {
+            let machine = try await Machine(.sqlite)
+            let registry = try await registry()
+            let worker = try machine.installation.start("worker", "--listen", "127.0.0.1:0")
+            try await eventually("it is ready") { worker.errorsSoFar.contains("/readyz") }
+            let address = try #require(worker.errorsSoFar.firstMatch(of: /http:\S+?(?=\/readyz)/)).0
+            let submitted = try await machine.installation.snapwf(
+                "submit", "-q", "--not-before", "6s", registry.reference)
+            #expect(submitted.status == 0, "\(submitted.everything)")
+            let other = machine.installation.home + "/other.db"
+            let moved = try await machine.installation.snapwf("store", "copy", "--to", other)
+            #expect(moved.status == 0, "\(moved.everything)")
+            try await eventually("it says so") { worker.errorsSoFar.contains("no runs can be taken: the runs of") }
+            let status = try await tool("curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", address + "/readyz")
+            #expect(status.output == "503")
+            #expect(try await machine.installation.snapwf("store", "reopen").status == 0)
+            try await eventually("it says that, too") { worker.errorsSoFar.contains("snapwf: takes runs again") }
+            try await eventually("the run is made") { worker.errorsSoFar.contains(" succeeded in ") }
+            worker.signal(SIGTERM)
+            let finished = try await worker.wait()
+            #expect(finished.status == 0, "\(finished.everything)")
+        }
+
         @Test(
             "health, readiness and metrics can be asked for, and the metrics are in Prometheus' format",
             arguments: Kind.allCases)

@@ -53,6 +53,23 @@ struct WorkerEventTests {
         }
     }
 
+    @Test("what keeps a worker from taking runs is known for as long as it does")
+    func trouble() async throws {
+        try await withEngines(1) { engines, store in
+            let soon = Date().addingTimeInterval(0.3)
+            let handle = try await engines[0].enqueue(Job(), input: "later", queue: "q", notBefore: soon)
+            let worker = try await engines[0].work(on: [QueueConfiguration("q", concurrency: 1)], Job())
+            #expect(worker.trouble == nil)
+            try store.run("UPDATE store SET state = 'moved'")
+            try await until { (worker.trouble as? WorkflowError)?.code == .storeMoved }
+            #expect(worker.executed == 0)
+            try store.run("UPDATE store SET state = 'open'")
+            #expect(try await handle.result() == "later")
+            #expect(worker.trouble == nil)
+            await worker.drain(within: .seconds(10))
+        }
+    }
+
     @Test("each run that is executed is told of twice, with how it ended; a queue that pauses gives none")
     func events() async throws {
         try await withEngines(1) { engines, _ in

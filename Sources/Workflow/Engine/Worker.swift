@@ -45,6 +45,11 @@ public final class Worker: Sendable {
     /// Whether it asks the store for runs now. What it was given by then is in ``runs`` only when it no longer does.
     public var isTaking: Bool { state.withLock { $0.looks > 0 } }
 
+    /// Why runs of one of its queues could not be taken when that was last tried; `nil` where it works.
+    ///
+    /// It tries again every second by itself.
+    public var trouble: (any Error)? { places.lazy.compactMap(\.trouble).first }
+
     /// What it does for each of its queues.
     public var load: [WorkerLoad] {
         let runs = state.withLock { Array($0.runs.values) }
@@ -78,10 +83,10 @@ public final class Worker: Sendable {
             state.isDraining = true
             return state.loops
         }
+        let end = ContinuousClock.now + deadline
         for loop in loops { loop.cancel() }
         for loop in loops { await loop.value }
         finishIfIdle()
-        let end = ContinuousClock.now + deadline
         while true {
             let (runs, sleeping) = state.withLock { state in
                 (Array(state.runs.values), state.runs.values.filter(\.isAsleep))
@@ -126,6 +131,7 @@ public final class Worker: Sendable {
             } catch let error as WorkflowError where error.code == .engineClosed {
                 return
             } catch {
+                places.trouble = error
                 core.logger.warning(
                     "no runs could be taken from the queue",
                     metadata: ["queue": "\(queue.name)", "error": "\(error)"])
@@ -146,6 +152,7 @@ public final class Worker: Sendable {
         let request = QueueRequest(queue: queue.name, workflows: core.knownWorkflows, limit: limit)
         let asked = ContinuousClock.now
         let answer = try await core.store.take(request, owner: core.owner())
+        places.trouble = nil
         if !answer.claimed.isEmpty { core.metrics.claimed(queue.name, since: asked) }
         for claimed in answer.claimed { await begin(claimed, queue, places) }
         if answer.claimed.count == limit { return (nil, false) }
@@ -174,7 +181,8 @@ public final class Worker: Sendable {
                 observe(.ended(claimed.record, .init(outcome)))
                 place.giveUp()
                 state.withLock { state in
-                    state.runs[id] = nil
+                    // Another execution may have come in its place, where this one had lost its lease.
+                    if state.runs[id] === execution { state.runs[id] = nil }
                     state.done += 1
                 }
                 finishIfIdle()

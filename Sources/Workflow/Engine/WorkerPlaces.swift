@@ -55,6 +55,7 @@ final class WorkerPlaces: Sendable {
         var waiters: [Int: Promise<Bool>] = [:]
         var next = 0
         var pausedUntil: ContinuousClock.Instant?
+        var trouble: (any Error)?
     }
 
     let queue: String
@@ -85,6 +86,12 @@ final class WorkerPlaces: Sendable {
 
     func pause(until end: ContinuousClock.Instant) {
         state.withLock { $0.pausedUntil = max($0.pausedUntil ?? end, end) }
+    }
+
+    /// Why no runs could be taken when that was last tried.
+    var trouble: (any Error)? {
+        get { state.withLock { $0.trouble } }
+        set { state.withLock { $0.trouble = newValue } }
     }
 
     /// Waits for a place for a run that slept.

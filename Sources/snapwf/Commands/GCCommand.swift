@@ -20,7 +20,7 @@ struct GCCommand: AsyncParsableCommand {
     @Option(help: "How long an interrupted run keeps its sandbox.")
     var grace = Span(seconds: 15 * 60)
 
-    @Option(help: "How long the records of finished runs are kept.")
+    @Option(help: "How long the records of finished runs are kept; in a shared store, those of everybody.")
     var keepRuns = Span(seconds: 30 * 86_400)
 
     @Flag(help: "Also remove snapshots: those beyond --keep, or not used for --older-than, or both at once.")

@@ -80,7 +80,8 @@ struct ErrorCode: Sendable, Hashable {
         "Watch it with snapwf logs --follow, or end it with snapwf cancel.", next: "snapwf logs --follow")
     static let runQueued = ErrorCode(
         "run-queued", .failed, "The run belongs to a queue: its workers execute it, and nobody else.",
-        "Start a worker for the queue, if none is there, or end the run with snapwf cancel.", next: "snapwf worker")
+        "Start a worker for the queue, if none is there, or end the run with snapwf cancel.",
+        next: "snapwf worker --queue QUEUE")
     static let runUnfinished = ErrorCode(
         "run-unfinished", .failed, "The run has to end before this can be done.",
         "Resume it, or cancel it; snapwf rm --force does both.", next: "snapwf ls")
@@ -197,7 +198,8 @@ struct ErrorCode: Sendable, Hashable {
         "Try again; should it last, look for a snapwf that is stopped.", next: "snapwf ls")
     static let storeUnavailable = ErrorCode(
         "store-unavailable", .unavailable, "The server of the shared store cannot be reached.",
-        "See that it runs and can be reached from here, then resume: nothing that was committed is lost.",
+        "See that it runs and can be reached from here, then resume; workers take the runs of queues again. "
+            + "Nothing that was committed is lost.",
         next: "snapwf doctor")
     static let unavailable = ErrorCode(
         "unavailable", .unavailable,

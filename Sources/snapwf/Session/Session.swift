@@ -39,7 +39,8 @@ struct Session {
         let engine = try await Engine(
             store: runs.configuration,
             configuration: EngineConfiguration(
-                logger: logger, ownerDescription: Executor.description(owner: owner), probe: { pass($0.description) }))
+                logger: logger, ownerDescription: Executor.description(owner: owner),
+                probe: points?.look))
         if !runs.isOwn { try state.remember(KnownStore(id: engine.standing.id, name: runs.shown)) }
         let executable = try Places.executable()
         let provider = LocalProvider(

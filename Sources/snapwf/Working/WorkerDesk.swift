@@ -166,10 +166,12 @@ final class WorkerDesk: Sendable {
 
     func storeAnswered() {
         metrics.show(storeAnswers: true)
-        state.withLock { state in
+        let isNew = state.withLock { state in
+            defer { state.isStoreAway = false }
             state.answered = .now
-            state.isStoreAway = false
+            return state.isStoreAway && !state.isDraining
         }
+        if isNew { told.yield(WorkerDocument(.again)) }
     }
 
     func storeFailed(_ error: any Error) {
@@ -200,7 +202,7 @@ final class WorkerDesk: Sendable {
             guard state.worker != nil else { return (false, "it has not begun") }
             if state.isDraining { return (false, "it is told to stop and takes no more runs") }
             guard let answered = state.answered, answered.duration(to: .now) < Self.patience, !state.isStoreAway else {
-                return (false, "the store does not answer")
+                return (false, "the store does not answer, or gives no runs")
             }
             return (true, "it takes runs")
         }

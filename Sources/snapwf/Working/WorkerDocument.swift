@@ -2,7 +2,7 @@ import FoundationEssentials
 
 /// One line of `snapwf worker --json`.
 struct WorkerDocument: Encodable {
-    enum Event: String, Encodable { case ready, began, ended, paused, unready, draining, stopped }
+    enum Event: String, Encodable { case ready, began, ended, paused, unready, again, draining, stopped }
 
     let schema = 1
     let at: Date
@@ -44,7 +44,8 @@ extension WorkerDocument {
         case .paused:
             return
                 "snapwf: queue \(queue ?? "?") pauses for \(spanText(seconds ?? 0)): its provider refuses requests (429)"
-        case .unready: return "snapwf: the store does not answer: \(error ?? "?")"
+        case .unready: return "snapwf: no runs can be taken: \(error ?? "?")"
+        case .again: return "snapwf: takes runs again"
         case .draining:
             guard let seconds else { return "snapwf: takes no more runs" }
             return

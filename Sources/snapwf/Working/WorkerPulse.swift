@@ -26,13 +26,18 @@ struct WorkerPulse: Sendable {
     func beat() async throws {
         var swept = ContinuousClock.now
         var answered = ContinuousClock.now
+        var idleBeats = 0
         while !Task.isCancelled {
             do {
                 // A connection that takes nothing may wait for a minute; the pages and the log must not.
                 guard let mayEnd = try await within(Self.answerLimit, { try await isIdle() }) else {
                     throw SnapshotError(.unavailable, "it said nothing for \(Self.answerLimit)")
                 }
-                if mayEnd { return }
+                // What it reads may be well, and what it writes not: a full disk, runs that were moved to another store.
+                if let trouble = worker.trouble { throw trouble }
+                // Twice: another worker may just have taken a batch, and be about to start its images.
+                idleBeats = mayEnd ? idleBeats + 1 : 0
+                if idleBeats == 2 { return }
                 answered = .now
                 desk.storeAnswered()
             } catch is CancellationError {
