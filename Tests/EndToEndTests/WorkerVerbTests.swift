@@ -276,7 +276,7 @@ extension EndToEnd {
             let other = machine.installation.home + "/other.db"
             let moved = try await machine.installation.snapwf("store", "copy", "--to", other)
             #expect(moved.status == 0, "\(moved.everything)")
-            try await eventually("it says so") { worker.errorsSoFar.contains("no runs can be taken: the runs of") }
+            try await eventually("it says so") { worker.errorsSoFar.contains("name that one\n") }
             let status = try await tool("curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", address + "/readyz")
             #expect(status.output == "503")
             #expect(try await machine.installation.snapwf("store", "reopen").status == 0)

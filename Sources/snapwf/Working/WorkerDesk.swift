@@ -182,7 +182,9 @@ final class WorkerDesk: Sendable {
         }
         guard isNew else { return }
         var document = WorkerDocument(.unready)
-        document.error = "\(error)"
+        // Where the runs went says all; the statement that found it out says nothing more.
+        let moved = (error as? WorkflowError).flatMap { $0.code == .storeMoved ? $0.message : nil }
+        document.error = moved ?? "\(error)"
         told.yield(document)
     }
 

@@ -79,20 +79,24 @@ extension SQLiteStore {
 
     /// Asks for the cancellation of all that the run started. Those that no worker has taken end at once.
     func cancelDescendants(of no: Int64, _ session: WriteSession) throws {
-        let family = try Int64.fetchAll(
+        // One that was started after the cancellation of its parent was asked for is asked already.
+        let family = try Row.fetchAll(
             session.db,
             sql: """
                 WITH RECURSIVE family (no) AS (
                     SELECT no FROM runs WHERE parent_no = ?
                     UNION ALL SELECT runs.no FROM runs JOIN family ON parent_no = family.no)
-                SELECT family.no FROM family JOIN runs ON runs.no = family.no
-                WHERE finished_at IS NULL AND cancel_requested_at IS NULL
+                SELECT family.no, cancel_requested_at IS NOT NULL AS is_asked
+                FROM family JOIN runs ON runs.no = family.no WHERE finished_at IS NULL
                 """, arguments: [no])
-        for child in family {
-            try session.db.execute(
-                sql: "UPDATE runs SET cancel_requested_at = ?, updated_at = ? WHERE no = ?",
-                arguments: [now.milliseconds, now.milliseconds, child])
-            try append("run.cancel_requested", run: child, session)
+        for row in family {
+            let child = try row.needInteger("no")
+            if try row.needInteger("is_asked") == 0 {
+                try session.db.execute(
+                    sql: "UPDATE runs SET cancel_requested_at = ?, updated_at = ? WHERE no = ?",
+                    arguments: [now.milliseconds, now.milliseconds, child])
+                try append("run.cancel_requested", run: child, session)
+            }
             try endUnbegun(child, session)
         }
     }
