@@ -1,4 +1,5 @@
 import Foundation
+import Glibc
 import Testing
 import WorkflowTesting
 
@@ -20,6 +21,34 @@ struct LeaseFenceTests {
     private static let owner = RunOwner(description: "test", pid: 1, host: "here", since: Date())
     private static let request = QueueRequest(
         queue: "q", workflows: [KnownWorkflow(name: "w", version: 1)], limit: 1)
+
+    // MARK: - Processes that were stopped
+
+    @Test("who was stopped for longer than its lease while it looked for a resource creates none")
+    func stoppedInSearch() async throws {
+        try await TestStore.use(.postgres) { files in
+            var store = files.configuration
+            store.leaseTerm = .seconds(1)
+            let world = World()
+            world.fail("create", times: 1)
+            let keeper = Slot<LeaseKeeper>()
+            var configuration = testConfiguration(clock: SystemClock())
+            // Nothing renews the lease, nor notices its end, as in a process that stands still.
+            configuration.probe = { point in
+                guard point.description == "resource:box:find:effect.after" else { return }
+                keeper.value?.stop()
+                usleep(1_300_000)
+            }
+            let engine = try await Engine(store: store, configuration: configuration)
+            keeper.value = try #require(engine.core.store as? PostgresStore).keeper
+            let script = Script { _, run -> Int in
+                try await run.withResource(BoxResource(world: world), named: "box") { _, _ in 1 }
+            }
+            #expect(await code { _ = try await engine.start(script, input: "").result() } == .storeUnavailable)
+            #expect(world.calls.filter { $0 == "find" || $0 == "create" } == ["create", "find"])
+            await engine.shutdown()
+        }
+    }
 
     // MARK: - Fences
 

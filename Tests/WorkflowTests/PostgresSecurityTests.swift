@@ -127,6 +127,9 @@ struct PostgresSecurityTests {
                 "another name": secure.address(["host": "elsewhere.example"])
                     .replacing("@localhost:\(secure.server.port)", with: "@:\(secure.server.port)"),
                 "without TLS": secure.address(["sslmode": "disable"]),
+                "a server that cannot be written": secure.address([
+                    "options": "-csearch_path%3Dworker%20-cdefault_transaction_read_only%3Don"
+                ]),
                 "another password": secure.address(password: Self.password + "x"),
                 "no password": secure.address(["passfile": "/dev/null"], password: nil),
             ]

@@ -72,6 +72,39 @@ struct QueueContentionTests {
         }
     }
 
+    @Test("a run that a worker lost and took again stays one of its runs when the lost execution ends")
+    func tookAgain() async throws {
+        try await TestStore.use(.postgres) { files in
+            var store = files.configuration
+            store.leaseTerm = .seconds(1)
+            var configuration = queueConfiguration()
+            configuration.cancellationGrace = .seconds(60)
+            let engine = try await Engine(store: store, configuration: configuration)
+            let bodies = Gauge()
+            let ends = [Promise<Void>(), Promise<Void>()]
+            // Neither body cares that it is cancelled.
+            let job = Job { input, run in
+                try await run.step("work") { step in
+                    bodies.enter()
+                    await ends[min(step.attempt, 2) - 1].value()
+                    bodies.leave()
+                }
+                return input
+            }
+            let handle = try await engine.enqueue(job, input: "x", queue: "q")
+            let worker = try await engine.work(on: [QueueConfiguration("q", concurrency: 2)], job)
+            try await until { bodies.now == 1 }
+            try files.run("DELETE FROM leases")
+            try await until { bodies.now == 2 }
+            ends[0].fulfil(())
+            try await until { worker.executed == 1 }
+            #expect(worker.runs == [handle.id])
+            ends[1].fulfil(())
+            #expect(try await handle.result() == "x")
+            await engine.shutdown()
+        }
+    }
+
     @Test("a claim that the server forgot is lost with the connection, though the next holder has the same epoch")
     func forgotten() async throws {
         try await TestStore.use(.postgres) { files in

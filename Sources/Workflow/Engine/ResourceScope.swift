@@ -136,6 +136,7 @@ struct ResourceScope<R: DurableResource> {
     private func create(_ key: ResourceKey, failures before: Int) async throws -> Entry {
         var failures = before
         while true {
+            try await requireCreation(key)
             let error: any Error
             let ending = try await effect("create", until: resource.limits.callTimeout) { [resource] in
                 try await resource.create(key)
@@ -168,6 +169,17 @@ struct ResourceScope<R: DurableResource> {
                 throw error
             }
             if let found = try await adopt(key, failures: failures) { return found }
+        }
+    }
+
+    /// Right before a creation: the commit or the search before it may have taken longer than the lease on the run.
+    private func requireCreation(_ key: ResourceKey) async throws {
+        do {
+            try execution.require(.effect)
+        } catch {
+            if case .stopped(let reason) = execution.phase { throw reason }
+            try await giveUpIfCancelled(key, error)
+            throw error
         }
     }
 
@@ -208,6 +220,7 @@ struct ResourceScope<R: DurableResource> {
             if liveness == .unknown, best == nil { best = (index, liveness) }
         }
         for (index, handle) in found.enumerated() where index != best?.index {
+            try execution.require(.effect)
             guard try await release(handle, key) else {
                 throw unavailable("release a duplicate of", nil)
             }
