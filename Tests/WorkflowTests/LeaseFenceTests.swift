@@ -28,7 +28,7 @@ struct LeaseFenceTests {
     func stoppedInSearch() async throws {
         try await TestStore.use(.postgres) { files in
             var store = files.configuration
-            store.leaseTerm = .seconds(1)
+            store.leaseTerm = .seconds(3)
             let world = World()
             world.fail("create", times: 1)
             let keeper = Slot<LeaseKeeper>()
@@ -37,7 +37,7 @@ struct LeaseFenceTests {
             configuration.probe = { point in
                 guard point.description == "resource:box:find:effect.after" else { return }
                 keeper.value?.stop()
-                usleep(1_300_000)
+                usleep(3_300_000)
             }
             let engine = try await Engine(store: store, configuration: configuration)
             keeper.value = try #require(engine.core.store as? PostgresStore).keeper

@@ -76,7 +76,7 @@ struct QueueContentionTests {
     func tookAgain() async throws {
         try await TestStore.use(.postgres) { files in
             var store = files.configuration
-            store.leaseTerm = .seconds(1)
+            store.leaseTerm = .seconds(3)
             var configuration = queueConfiguration()
             configuration.cancellationGrace = .seconds(60)
             let engine = try await Engine(store: store, configuration: configuration)
