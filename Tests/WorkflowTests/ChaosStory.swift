@@ -170,12 +170,23 @@ actor ChaosWorker {
 
     /// - Returns: how its last process ended.
     func finish() async throws -> (signal: Int32?, status: Int32) {
+        // The last one may have been started while no server was there, and nobody has seen yet that it ended.
+        for _ in 0..<3 where try await endsUnasked() {
+            log.add("ended by itself", "worker \(number): \(child.printed.last ?? "")")
+            try await replace()
+        }
         _ = try await child.line("serving")
         child.send(SIGTERM)
         let end = try await child.end()
         said.append("\(child.pid): \(child.printed)")
         for proxy in proxies { proxy.close() }
         return end
+    }
+
+    /// Waits until it serves, or has ended instead.
+    private func endsUnasked() async throws -> Bool {
+        try await until { child.printed.contains("serving") || isZombie }
+        return !child.printed.contains("serving")
     }
 
     private func replace() async throws {
