@@ -136,7 +136,8 @@ struct ResourceScope<R: DurableResource> {
     private func create(_ key: ResourceKey, failures before: Int) async throws -> Entry {
         var failures = before
         while true {
-            try await requireCreation(key)
+            // The commit or the search before it may have taken longer than the lease on the run.
+            try await orGivingUp(key) { try execution.require(.effect) }
             let error: any Error
             let ending = try await effect("create", until: resource.limits.callTimeout) { [resource] in
                 try await resource.create(key)
@@ -161,21 +162,15 @@ struct ResourceScope<R: DurableResource> {
                 throw StepFailure(step: name, attempts: failures, failure: failure)
             }
             let due = try recordFailure(key, "create", failures, failure, resource.limits.createRetry)
-            do {
-                try await execution.pause(until: due)
-            } catch {
-                if case .stopped(let reason) = execution.phase { throw reason }
-                try await giveUpIfCancelled(key, error)
-                throw error
-            }
+            try await orGivingUp(key) { try await execution.pause(until: due) }
             if let found = try await adopt(key, failures: failures) { return found }
         }
     }
 
-    /// Right before a creation: the commit or the search before it may have taken longer than the lease on the run.
-    private func requireCreation(_ key: ResourceKey) async throws {
+    /// What comes before a creation; where it throws because the creation is not wanted any more, that is given up.
+    private func orGivingUp(_ key: ResourceKey, _ act: () async throws -> Void) async throws {
         do {
-            try execution.require(.effect)
+            try await act()
         } catch {
             if case .stopped(let reason) = execution.phase { throw reason }
             try await giveUpIfCancelled(key, error)

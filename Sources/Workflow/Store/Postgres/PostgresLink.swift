@@ -104,9 +104,17 @@ final class PostgresLink {
         connection = nil
     }
 
-    /// Whether nothing has come through since a loss for longer than is waited for: a server may let everybody in and finish
-    /// nothing.
-    var isLostForLong: Bool { lostAt.map { $0.duration(to: .now) >= configuration.reconnectTimeout } ?? false }
+    /// How often one call begins again on a new connection.
+    private static let lossLimit = 20
+
+    /// Whether what was lost in the middle is worth another try on a new connection: always once, and then for as long as a
+    /// server is waited for, which may let everybody in and finish nothing.
+    ///
+    /// - Parameter losses: how often the same call was lost before.
+    func mayTryAgain(after losses: Int) -> Bool {
+        let isInTime = lostAt.map { $0.duration(to: .now) < configuration.reconnectTimeout } ?? true
+        return losses < Self.lossLimit && (losses == 0 || isInTime)
+    }
 
     /// Something came through: the next loss is another one.
     func worked() { lostAt = nil }

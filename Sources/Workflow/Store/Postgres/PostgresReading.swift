@@ -26,9 +26,7 @@ final class PostgresReader: Sendable {
                     let value = try body(try link.connected())
                     link.worked()
                     return value
-                } catch let error as PostgresError
-                    where error.isLost && losses < 20 && (losses == 0 || !link.isLostForLong)
-                {
+                } catch let error as PostgresError where error.isLost && link.mayTryAgain(after: losses) {
                     losses += 1
                     link.drop()
                 } catch {

@@ -103,9 +103,7 @@ package final class SharedDatabase: Sendable {
                     let results = try once(statements, try link.connected())
                     link.worked()
                     return results
-                } catch let error as PostgresError
-                    where error.isLost && losses < 20 && (losses == 0 || !link.isLostForLong)
-                {
+                } catch let error as PostgresError where error.isLost && link.mayTryAgain(after: losses) {
                     losses += 1
                     link.drop()
                 } catch let error as PostgresError where error.isCollision && collisions < 5 {

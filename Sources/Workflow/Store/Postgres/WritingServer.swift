@@ -14,8 +14,6 @@ final class WritingServer: CommitBackend {
 
     /// How often a group is begun again because other transactions were in the way.
     private static let collisionLimit = 10
-    /// How often one is begun again on a new connection.
-    private static let lossLimit = 20
 
     /// One of several operations failed, and with it the transaction.
     private struct OperationFailure: Error {
@@ -142,10 +140,10 @@ final class WritingServer: CommitBackend {
                 return errors
             } catch let error as PostgresError where error.isLost {
                 link.drop()
-                losses += 1
-                guard losses < Self.lossLimit, losses == 1 || !link.isLostForLong else {
+                guard link.mayTryAgain(after: losses) else {
                     throw doubtful == nil ? error : PostgresErrors.unknownOutcome(link.name, error)
                 }
+                losses += 1
             } catch let error as PostgresError where error.isCollision && collisions < Self.collisionLimit {
                 collisions += 1
                 usleep(UInt32.random(in: 500...20_000))
