@@ -66,6 +66,12 @@ package struct CommandOutput: Hashable, Sendable {
     package var text: String { String(decoding: standardOutput, as: UTF8.self) }
     /// Standard error as text; bytes that are not UTF-8 are replaced.
     package var errorText: String { String(decoding: standardError, as: UTF8.self) }
+    /// Why it failed: what it said, or how it ended where it said nothing.
+    package var reason: String {
+        let said = errorText.trimmed
+        guard said.isEmpty else { return said }
+        return exitCode > 128 ? "it was ended by signal \(exitCode - 128)" : "it ended with exit code \(exitCode)"
+    }
 }
 
 /// Where the bytes of a file to be written come from.

@@ -1,5 +1,6 @@
 import Foundation
 import Glibc
+import Synchronization
 import Testing
 
 @testable import Files
@@ -134,5 +135,24 @@ struct FilesTests {
             return await group.reduce(0, +)
         }
         #expect(sum == 1225)
+    }
+
+    @Test("what the work holds is free when the caller goes on")
+    func letGo() async {
+        final class Held: Sendable {
+            let freed: Counter
+            init(_ freed: Counter) { self.freed = freed }
+            deinit { freed.count.add(1, ordering: .relaxed) }
+        }
+        final class Counter: Sendable { let count = Atomic(0) }
+        func holding(_ freed: Counter) -> @Sendable () -> Void {
+            let held = Held(freed)
+            return { #expect(held.freed === freed) }
+        }
+        let freed = Counter()
+        for round in 1...500 {
+            await onOwnThread(holding(freed))
+            #expect(freed.count.load(ordering: .relaxed) == round)
+        }
     }
 }

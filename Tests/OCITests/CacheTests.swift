@@ -156,6 +156,26 @@ struct CacheTests {
         }
     }
 
+    @Test("a reader that was closed frees its part at once, not only when the last one lets go of it")
+    func freed() async throws {
+        try plant(Array(bytes.prefix(100_000)), blob + ".partial")
+        try await withServer(registry.handle) { server in
+            // In the part, and in the transfer of what follows it.
+            for count in [10, 200_000] {
+                _ = try await read(server) { reader in
+                    let head = try await readSome(reader, count)
+                    #expect(throws: FileError.self) { try PartialBlob(path: blob, size: layer.size) }
+                    reader.close()
+                    let free = try #require(try PartialBlob(path: blob, size: layer.size))
+                    #expect(free.existing >= max(count, 100_000))
+                    let error = await failure { try await readSome(reader, 1) }
+                    #expect(error?.code == .cancelled)
+                    return head
+                }
+            }
+        }
+    }
+
     @Test("who does not get the lock on a part streams without it, and harms nothing")
     func locked() async throws {
         try plant([], blob)

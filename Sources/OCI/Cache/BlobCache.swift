@@ -210,6 +210,9 @@ final class PartialBlob: Sendable {
         }
     }
 
+    /// Closing the file would leave the lock with a child process that was just made and has not begun its program yet.
+    deinit { flock(file.descriptor, LOCK_UN) }
+
     /// Only who holds the lock gives the file another name or none, so this stays true as long as it is held.
     private static func isNamed(_ path: String, _ status: stat) -> Bool {
         var named = stat()

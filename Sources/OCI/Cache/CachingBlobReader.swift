@@ -48,19 +48,31 @@ final class CachingBlobReader: BlobReader {
 
     func close() {
         current.close()
+        letGo()
     }
+
+    /// Frees the lock on the part, once closed. Who is reading does it when that is done.
+    private func letGo() {
+        guard current.isClosed else { return }
+        _ = stage.withLockIfAvailable { stage in
+            if case .ended = stage { return }
+            if case .failed = stage { return }
+            stage = .failed(closed)
+        }
+    }
+
+    private var closed: OCIError { OCIError(.cancelled, "\(name) was closed before its end") }
 
     func read(into buffer: UnsafeMutableRawBufferPointer) throws(OCIError) -> Int {
         guard let base = buffer.baseAddress, !buffer.isEmpty else { return 0 }
+        defer { letGo() }
         // The pointer is used only until the closure returns, by the thread that called.
         nonisolated(unsafe) let target = base
         let size = buffer.count
         return try stage.withLock { (stage) throws(OCIError) -> Int in
             do throws(OCIError) {
                 let isEnd = if case .ended = stage { true } else { false }
-                if current.isClosed, !isEnd {
-                    throw OCIError(.cancelled, "\(name) was closed before its end")
-                }
+                if current.isClosed, !isEnd { throw closed }
                 return try read(&stage, into: UnsafeMutableRawBufferPointer(start: target, count: size))
             } catch {
                 // The lock on a partial blob goes with it, so that the next one can go on.

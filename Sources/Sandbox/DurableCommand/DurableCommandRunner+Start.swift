@@ -48,7 +48,7 @@ extension DurableCommandRunner {
         case CommandScripts.missingTool:
             throw SandboxError(
                 .missingTool,
-                "the sandbox lacks what a command needs: \(output.errorText.trimmed); use an image with a POSIX shell, "
+                "the sandbox lacks what a command needs: \(output.reason); use an image with a POSIX shell, "
                     + "coreutils or busybox, and setsid (util-linux)"
             )
         default: throw failure("claim \(key)", output)

@@ -84,7 +84,7 @@ extension DurableCommandRunner {
         let output = try await shell(CommandScripts.signal, key, [signal])
         // Not there any more: the next question tells.
         guard output.exitCode != 0 && output.exitCode != CommandScripts.notMine else { return }
-        logger.debug("signal not sent", metadata: ["key": "\(key)", "error": "\(output.errorText.trimmed)"])
+        logger.debug("signal not sent", metadata: ["key": "\(key)", "error": "\(output.reason)"])
     }
 
     private func runsNoMore(

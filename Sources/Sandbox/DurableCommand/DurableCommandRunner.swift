@@ -59,7 +59,7 @@ package struct DurableCommandRunner: Sendable {
         guard output.exitCode == 0, let answer = CommandAnswer(output.standardOutput) else {
             if output.exitCode == 127 {
                 throw SandboxError(
-                    .missingTool, "the sandbox \(sandbox) cannot run shell commands: \(output.errorText.trimmed)"
+                    .missingTool, "the sandbox \(sandbox) cannot run shell commands: \(output.reason)"
                 )
             }
             let error = SandboxError(

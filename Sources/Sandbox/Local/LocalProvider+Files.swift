@@ -24,7 +24,7 @@ extension LocalProvider {
             return try runBlocking(patient, input: input, in: id, cancel: cancel)
         })
         guard output.exitCode == 0 else {
-            let text = output.errorText.trimmed
+            let text = output.reason
             let full = text.contains("No space left") || text.contains("Disk quota")
             throw SandboxError(
                 full ? .outOfSpace : .commandFailed, "cannot write \(path) in sandbox \(id): \(text)"
@@ -63,7 +63,7 @@ extension LocalProvider {
         }
         if output.exitCode == 44 { throw SandboxError(.notFound, "there is no \(path) in sandbox \(id)") }
         guard output.exitCode == 0 else {
-            throw SandboxError(.commandFailed, "cannot read \(path) in sandbox \(id): \(output.errorText.trimmed)")
+            throw SandboxError(.commandFailed, "cannot read \(path) in sandbox \(id): \(output.reason)")
         }
         return output.standardOutput
     }

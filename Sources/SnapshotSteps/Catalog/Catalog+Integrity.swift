@@ -46,8 +46,7 @@ extension CatalogDatabase {
         configuration.busyMode = .timeout(10)
         let queue = try DatabaseQueue(path: path, configuration: configuration)
         return try queue.read { database in
-            guard try database.tableExists("grdb_migrations") else { return nil }
-            guard try !migrator.hasBeenSuperseded(database) else { throw newer(path) }
+            guard try CatalogSchema.isThere(in: database, path: path) else { return nil }
             return try body(database)
         }
     }

@@ -1,4 +1,3 @@
-import CatalogMigrations
 import GRDB
 import Glibc
 
@@ -23,36 +22,12 @@ struct CatalogDatabase: Sendable {
         }
         chmod(path, 0o600)
         do {
-            do {
-                try Self.migrate(queue, path)
-            } catch is DatabaseError {
-                // At the first use of several processes another one may have been faster, and what was known of the tables
-                // old: what it did is seen now.
-                queue.writeWithoutTransaction { $0.clearSchemaCache() }
-                try Self.migrate(queue, path)
-            }
+            try CatalogSchema.migrate(queue, path: path)
         } catch let error as SnapshotError {
             throw error
         } catch {
             throw Self.failed("bring \(path) up to date", error)
         }
-    }
-
-    /// The steps of the schema, oldest first.
-    static let steps = CatalogMigrations.all
-
-    private static func migrate(_ queue: DatabaseQueue, _ path: String) throws {
-        let isNewer = try queue.read { try migrator.hasBeenSuperseded($0) }
-        guard !isNewer else { throw newer(path) }
-        try migrator.migrate(queue)
-    }
-
-    static var migrator: DatabaseMigrator {
-        var migrator = DatabaseMigrator()
-        for (identifier, sql) in steps {
-            migrator.registerMigration(identifier) { try $0.execute(sql: sql) }
-        }
-        return migrator
     }
 
     static func newer(_ path: String) -> SnapshotError {
