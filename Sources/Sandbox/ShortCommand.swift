@@ -70,8 +70,10 @@ package struct CommandOutput: Hashable, Sendable {
     package var reason: String {
         let said = errorText.trimmed
         guard said.isEmpty else { return said }
-        return exitCode > 128 ? "it was ended by signal \(exitCode - 128)" : "it ended with exit code \(exitCode)"
+        return isKilled ? "it was ended by signal \(exitCode - 128)" : "it ended with exit code \(exitCode)"
     }
+    /// Whether a signal ended it, as far as an exit code can tell.
+    package var isKilled: Bool { (129...192).contains(exitCode) }
 }
 
 /// Where the bytes of a file to be written come from.

@@ -174,6 +174,22 @@ struct LocalProviderTests {
         }
     }
 
+    @Test("a command that failed without a word says how it ended")
+    func reason() async throws {
+        try await TestRoot.with { root in
+            let id = try await root.provider.create(root.spec()).id
+            let ends = [
+                "kill -9 $$": "it was ended by signal 9", "exit 3": "it ended with exit code 3",
+                "echo ' no ' >&2; exit 1": "no", "kill -TERM $$": "it was ended by signal 15",
+            ]
+            for (script, reason) in ends {
+                let output = try await root.provider.run(.shell(script, []), in: id)
+                #expect(output.reason == reason, "\(script)")
+                #expect(output.isKilled == script.contains("kill"), "\(script)")
+            }
+        }
+    }
+
     @Test("says what to do when bubblewrap or the right to use it is missing")
     func advice() async throws {
         try await TestRoot.with { root in

@@ -26,8 +26,10 @@ extension LocalProvider {
         guard output.exitCode == 0 else {
             let text = output.reason
             let full = text.contains("No space left") || text.contains("Disk quota")
+            // The name is given last: who was killed has written nothing.
             throw SandboxError(
-                full ? .outOfSpace : .commandFailed, "cannot write \(path) in sandbox \(id): \(text)"
+                full ? .outOfSpace : output.isKilled ? .unavailable : .commandFailed,
+                "cannot write \(path) in sandbox \(id): \(text)"
             )
         }
     }
@@ -63,7 +65,10 @@ extension LocalProvider {
         }
         if output.exitCode == 44 { throw SandboxError(.notFound, "there is no \(path) in sandbox \(id)") }
         guard output.exitCode == 0 else {
-            throw SandboxError(.commandFailed, "cannot read \(path) in sandbox \(id): \(output.reason)")
+            // Who was killed has read nothing, and can be asked again.
+            throw SandboxError(
+                output.isKilled ? .unavailable : .commandFailed,
+                "cannot read \(path) in sandbox \(id): \(output.reason)")
         }
         return output.standardOutput
     }
