@@ -21,7 +21,7 @@
     each(PQconsumeInput) each(PQisBusy) each(PQgetResult) each(PQclear) each(PQresultStatus)                          \
     each(PQresultErrorMessage) each(PQresultErrorField) each(PQntuples) each(PQnfields) each(PQfname)                 \
     each(PQgetisnull) each(PQgetvalue) each(PQgetlength) each(PQnotifies) each(PQconnectionUsedPassword)              \
-    each(PQconnectionNeedsPassword) each(PQparameterStatus)
+    each(PQconnectionNeedsPassword) each(PQparameterStatus) each(PQreset) each(PQsetErrorVerbosity)
 
 #define DECLARE(function) __typeof__(function) *function;
 static struct {
@@ -84,6 +84,13 @@ cpq_connection *cpq_connect(const char *conninfo, const char *seconds, const cha
     pq.PQsetNoticeReceiver(connection, ignore, NULL);
     if (pq.PQstatus(connection) == CONNECTION_OK) pq.PQsetnonblocking(connection, 1);
     return (cpq_connection *)connection;
+}
+
+int cpq_connect_again(cpq_connection *connection) {
+    pq.PQsetErrorVerbosity(in(connection), PQERRORS_SQLSTATE);
+    pq.PQreset(in(connection));
+    pq.PQsetErrorVerbosity(in(connection), PQERRORS_DEFAULT);
+    return pq.PQstatus(in(connection)) == CONNECTION_OK && pq.PQsetnonblocking(in(connection), 1) == 0;
 }
 
 void cpq_finish(cpq_connection *connection) { pq.PQfinish(in(connection)); }

@@ -47,6 +47,30 @@ struct PostgresLinkTests {
         #expect(try await isStandby() == "true")
     }
 
+    @Test("a server that refuses is told by what it refuses, in whatever language it speaks")
+    func refusals() async throws {
+        let server = try TestPostgres()
+        defer { server.stop() }
+        try await server.start()
+        try server.run("CREATE ROLE narrow LOGIN CONNECTION LIMIT 0")
+        func refusal(_ database: String = "postgres", user: String = "postgres") async throws -> WorkflowError? {
+            let text = "postgresql:///\(database)?host=\(server.directory)&port=\(server.port)&user=\(user)"
+            let link = try PostgresLink(.postgres(text), PostgresAddress(text), for: .reading)
+            return #expect(throws: WorkflowError.self) { try link.connected() }
+        }
+        let refusals = [
+            ("is not there, though its server is", try await refusal("nowhere")),
+            ("does not let the role in from here", try await refusal(user: "nobody")),
+            ("has no connection left", try await refusal(user: "narrow")),
+        ]
+        for (words, error) in refusals {
+            #expect(error?.code == .storeUnavailable && error?.message.contains(words) == true, "\(error as Any)")
+        }
+        try await server.kill()
+        let gone = try await refusal()
+        #expect(gone?.message.contains("cannot be reached") == true, "\(gone as Any)")
+    }
+
     @Test("a renewal is given up while there is time for another one before the lease ends")
     func patienceOfLeases() async throws {
         try await TestStore.use(.postgres) { store in

@@ -136,7 +136,10 @@ struct PostgresSecurityTests {
             for (name, address) in refused {
                 let error = await Self.refusal(address)
                 #expect(error?.code == .storeUnavailable, "\(name): \(String(describing: error))")
-                #expect(error?.message.contains("does not let the role in") == name.hasSuffix("password"), "\(name)")
+                let message = error?.message ?? ""
+                let isPassword = message.contains("does not let the role in: see its password")
+                #expect(isPassword == name.hasSuffix("password"), "\(name): \(message)")
+                #expect(message.contains("pg_hba.conf") == (name == "without TLS"), "\(name): \(message)")
                 for text in ["\(String(describing: error))", String(reflecting: error), error?.message ?? ""] {
                     #expect(!text.contains("n0b0dy"), "\(name) shows the password")
                 }

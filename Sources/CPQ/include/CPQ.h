@@ -25,6 +25,9 @@ char *cpq_option(const char *conninfo, const char *keyword, int *valid);
 /// that is wanted), and before half a minute after which a silent network counts as a lost connection.
 cpq_connection *cpq_connect(const char *conninfo, const char *seconds, const char *name, const char *attributes,
                             const char *unacknowledged);
+/// Connects once more, after a failure, and makes ``cpq_error`` end each line of a server that refuses with the SQLSTATE in
+/// the place of words, which are in the server's language. Returns 1 when it is connected now.
+int cpq_connect_again(cpq_connection *connection);
 void cpq_finish(cpq_connection *connection);
 /// Whether the connection is there, by what was last heard of it.
 int cpq_is_connected(const cpq_connection *connection);

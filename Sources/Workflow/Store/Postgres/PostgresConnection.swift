@@ -45,6 +45,9 @@ final class PostgresConnection {
     /// How much is handed to the library before the socket gets a chance to take it, in bytes.
     private static let chunk = 256 << 10
 
+    /// A failure that took no longer may be a server's refusal. Who said nothing is not waited for twice.
+    private static let quickRefusal = Duration.seconds(2)
+
     private let handle: OpaquePointer
     private let address: PostgresAddress
     /// How long one answer may take. Then the connection counts as lost.
@@ -56,11 +59,13 @@ final class PostgresConnection {
     ///   - attributes: libpq's `target_session_attrs`, unless the address says others.
     ///   - connectTimeout: libpq's `connect_timeout`, in whole seconds, unless the address says another.
     ///   - unacknowledged: libpq's `tcp_user_timeout`, unless the address says another.
+    ///   - explains: whether a failure is to say what the server refused, for which it is asked once more.
     init(
         _ address: PostgresAddress, patience: Duration, attributes: String, connectTimeout: Duration = .seconds(10),
-        unacknowledged: Duration = .seconds(20)
+        unacknowledged: Duration = .seconds(20), explains: Bool = true
     ) throws {
         try PostgresLibrary.require()
+        let began = ContinuousClock.now
         self.address = address
         self.patience = patience
         guard
@@ -71,8 +76,11 @@ final class PostgresConnection {
             throw PostgresError.lost("no memory for a connection")
         }
         self.handle = handle
-        guard cpq_is_connected(handle) != 0 else {
-            throw cpq_was_asked_for_password(handle) != 0 ? PostgresError.notLetIn(complaint()) : .lost(complaint())
+        if cpq_is_connected(handle) == 0 {
+            let failure =
+                cpq_was_asked_for_password(handle) != 0 ? PostgresError.notLetIn(complaint()) : .lost(complaint())
+            guard explains, began.duration(to: .now) < Self.quickRefusal else { throw failure }
+            guard cpq_connect_again(handle) != 0 else { throw PostgresError.refused(complaint(), instead: failure) }
         }
         guard cpq_server_version(handle) >= 130_000 else {
             throw WorkflowError(

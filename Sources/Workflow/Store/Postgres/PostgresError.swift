@@ -12,13 +12,25 @@ struct PostgresError: Error, CustomStringConvertible {
         PostgresError(state: "", message: message, isLost: true)
     }
 
-    /// The server answered, wanted a password, and there is no connection: the library does not say more in any language.
+    /// The server answered, wanted a password, and there is no connection.
     static func notLetIn(_ message: String) -> PostgresError {
-        PostgresError(state: Self.invalidPassword, message: message, isLost: true)
+        PostgresError(state: "28P01", message: message, isLost: true)
     }
 
-    private static let invalidPassword = "28P01"
-    var isNotLetIn: Bool { state == Self.invalidPassword }
+    /// No connection was made, in the words of the first try.
+    ///
+    /// - Parameter states: what the library said of the second one: for each server that refused, how grave it is, a colon,
+    ///   and the SQLSTATE.
+    static func refused(_ states: String, instead first: PostgresError) -> PostgresError {
+        let words = states.split(separator: " ")
+        let state = zip(words, words.dropFirst()).reversed().first { $0.hasSuffix(":") && isState($1) }?.1
+        return state.map { PostgresError(state: String($0), message: first.message, isLost: true) } ?? first
+    }
+
+    private static func isState(_ word: Substring) -> Bool {
+        word.utf8.count == 5 && word.contains(where: \.isNumber)
+            && word.utf8.allSatisfy { (0x30...0x39).contains($0) || (0x41...0x5a).contains($0) }
+    }
 
     /// https://www.postgresql.org/docs/current/errcodes-appendix.html. A server that goes down, one that is no longer the
     /// primary one (25006), and one that ended an idle transaction (25P03) answer nothing more that helps.
@@ -86,10 +98,21 @@ enum PostgresErrors {
     static func unavailable(_ name: String, _ cause: PostgresError) -> WorkflowError {
         WorkflowError(
             .storeUnavailable,
-            cause.isNotLetIn
-                ? "the \(name) does not let the role in: see its password (~/.pgpass, which only its owner may read), its "
-                    + "name, and that of the database; nothing committed is lost"
-                : "the \(name) cannot be reached: see that the server runs, then resume; nothing committed is lost",
-            cause: cause)
+            "the \(name) \(refusal(cause.state)); nothing committed is lost", cause: cause)
+    }
+
+    /// Why there is no connection, and what helps.
+    private static func refusal(_ state: String) -> String {
+        switch state {
+        case "28P01":
+            "does not let the role in: see its password (~/.pgpass, which only its owner may read) and its name"
+        case "28000":
+            "does not let the role in from here: see its name, whether the server wants TLS, and the server's pg_hba.conf"
+        case "3D000": "is not there, though its server is: create the database (createdb), or correct its name"
+        case "53300":
+            "has no connection left: see what holds them (pg_stat_activity), or allow the server or the role more"
+        case "57P03": "is starting up, recovering or going down: wait, then resume"
+        default: "cannot be reached: see that the server runs, then resume"
+        }
     }
 }

@@ -139,7 +139,7 @@ final class PostgresLink {
     private func open(_ attributes: String) throws -> PostgresConnection {
         try PostgresConnection(
             address, patience: patience, attributes: attributes, connectTimeout: connectTimeout,
-            unacknowledged: purpose == .leases ? patience : .seconds(20))
+            unacknowledged: purpose == .leases ? patience : .seconds(20), explains: !hasWorked)
     }
 
     private func open() throws -> PostgresConnection {
