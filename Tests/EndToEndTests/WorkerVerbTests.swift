@@ -187,6 +187,35 @@ extension EndToEnd {
             #expect(try await Set(machine.standings().values) == ["succeeded"])
         }
 
+        @Test("a worker that is to end when idle leaves runs of another version, and says so", .timeLimit(.minutes(1)))
+        func otherVersion() async throws {
+            let machine = try await Machine(.sqlite)
+            let registry = try await registry()
+            var ids: [String] = []
+            for size in ["64MiB", "65MiB"] {
+                ids += try await self.ids(
+                    machine.installation.snapwf("submit", "-q", "--size", size, registry.reference))
+            }
+            try await tool(
+                "python3", "-c",
+                """
+                import sqlite3, sys
+                with sqlite3.connect(sys.argv[1]) as database:
+                    database.execute("UPDATE runs SET version = 99 WHERE id = ?", sys.argv[2:])
+                """, machine.installation.home + "/workflow.db", ids[0])
+            let worker = try await machine.installation.snapwf("worker", "--until-idle")
+            #expect(worker.status == 0, "\(worker.everything)")
+            #expect(worker.errors.contains("queue local holds a run of another version"), "\(worker.everything)")
+            #expect(try await machine.standings() == [ids[0]: "pending", ids[1]: "succeeded"])
+            let shown = try await machine.installation.snapwf("show", ids[0])
+            #expect(shown.output.contains("only that one can go on"), "\(shown.everything)")
+            #expect(!shown.output.contains("snapwf worker"), "\(shown.everything)")
+            #expect(try await machine.installation.snapwf("cancel", ids[0]).status == 0)
+            let last = try await machine.installation.snapwf("worker", "--until-idle")
+            #expect(last.status == 0 && !last.errors.contains("another version"), "\(last.everything)")
+            #expect(try await machine.standings()[ids[0]] == "cancelled")
+        }
+
         @Test("images of a batch share neither file nor name, and a directory takes a file of each")
         func claims() async throws {
             let installation = try Installation()
@@ -270,16 +299,17 @@ extension EndToEnd {
             let worker = try machine.installation.start("worker", "--listen", "127.0.0.1:0")
             try await eventually("it is ready") { worker.errorsSoFar.contains("/readyz") }
             let address = try #require(worker.errorsSoFar.firstMatch(of: /http:\S+?(?=\/readyz)/)).0
-            let submitted = try await machine.installation.snapwf(
-                "submit", "-q", "--not-before", "6s", registry.reference)
-            #expect(submitted.status == 0, "\(submitted.everything)")
             let other = machine.installation.home + "/other.db"
             let moved = try await machine.installation.snapwf("store", "copy", "--to", other)
             #expect(moved.status == 0, "\(moved.everything)")
-            try await eventually("it says so") { worker.errorsSoFar.contains("name that one\n") }
+            // Though no run is due.
+            try await eventually("it says so") { worker.errorsSoFar.contains("no runs can be taken: the runs of ") }
+            #expect(worker.errorsSoFar.contains(other), "\(worker.errorsSoFar)")
             let status = try await tool("curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", address + "/readyz")
             #expect(status.output == "503")
             #expect(try await machine.installation.snapwf("store", "reopen").status == 0)
+            let submitted = try await machine.installation.snapwf("submit", "-q", registry.reference)
+            #expect(submitted.status == 0, "\(submitted.everything)")
             try await eventually("it says that, too") { worker.errorsSoFar.contains("snapwf: takes runs again") }
             try await eventually("the run is made") { worker.errorsSoFar.contains(" succeeded in ") }
             worker.signal(SIGTERM)
@@ -318,8 +348,8 @@ extension EndToEnd {
             let problems = Self.problems(text)
             #expect(problems.isEmpty, "\(problems)")
             for name in [
-                "snapwf_queue_depth", "snapwf_queue_oldest_seconds", "snapwf_runs_working", "snapwf_sandboxes_held",
-                "snapwf_leases_lost_total", "snapwf_queue_wait_seconds_bucket",
+                "snapwf_queue_depth", "snapwf_queue_foreign", "snapwf_queue_oldest_seconds", "snapwf_runs_working",
+                "snapwf_sandboxes_held", "snapwf_leases_lost_total", "snapwf_queue_wait_seconds_bucket",
                 "workflow_claim_duration_seconds_bucket",
                 "workflow_commit_latency_seconds_bucket", "workflow_run_duration_seconds_bucket",
             ] {

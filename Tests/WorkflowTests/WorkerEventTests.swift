@@ -13,7 +13,8 @@ struct WorkerEventTests {
     func figures() async throws {
         try await withEngines(1) { engines, _ in
             let engine = engines[0]
-            #expect(try await engine.figures(ofQueue: "q") == QueueFigures(due: 0, later: 0, parked: 0, oldest: nil))
+            let none = QueueFigures(due: 0, foreign: 0, later: 0, parked: 0, oldest: nil)
+            #expect(try await engine.figures(ofQueue: "q") == none)
             let doubtful = try await engine.enqueue(Job(), input: "ask", queue: "q")
             let worker = try await engine.work(
                 on: [QueueConfiguration("q", concurrency: 1)],
@@ -31,6 +32,46 @@ struct WorkerEventTests {
             #expect(figures.oldest.map { $0 >= .zero && $0 < .seconds(60) } == true, "\(figures)")
             #expect(try await engine.run(doubtful.id)?.queueing?.isParked == true)
         }
+    }
+
+    @Test("runs of a version or workflow that an engine does not know are due, and foreign to it until they are to end")
+    func foreign() async throws {
+        try await withEngines(2) { engines, _ in
+            let (old, new) = (engines[0], engines[1])
+            try old.register(Job())
+            try new.register(NewerJob())
+            try new.register(OtherJob())
+            let handle = try await old.enqueue(Job(), input: "1", queue: "q")
+            _ = try await new.enqueue(NewerJob(), input: "2", queue: "q")
+            _ = try await new.enqueue(OtherJob(), input: "3", queue: "q")
+            for (engine, foreign) in [(old, 2), (new, 1)] {
+                let figures = try await engine.figures(ofQueue: "q")
+                #expect(figures.due == 3 && figures.foreign == foreign, "\(figures)")
+                #expect(figures.oldest != nil)
+            }
+            try await new.cancel(handle.id)
+            #expect(try await new.figures(ofQueue: "q").foreign == 0)
+            let worker = try await new.work(on: [QueueConfiguration("q", concurrency: 1)])
+            var statuses: [RunStatus] = []
+            for _ in 0..<2000 where statuses.isEmpty || !statuses.allSatisfy(\.isFinished) {
+                try await Task.sleep(for: .milliseconds(5))
+                statuses = try await new.runs(RunQuery()).map(\.status)
+            }
+            await worker.drain(within: .seconds(10))
+            #expect(statuses.count { $0 == .succeeded } == 2 && statuses.contains(.cancelled), "\(statuses)")
+        }
+    }
+
+    private struct NewerJob: WorkflowDefinition {
+        static let name = Job.name
+        static let version = 2
+        func run(_ input: String, in run: RunContext) async throws -> String { input }
+    }
+
+    private struct OtherJob: WorkflowDefinition {
+        static let name = "other"
+        static let version = 1
+        func run(_ input: String, in run: RunContext) async throws -> String { input }
     }
 
     @Test("at no moment is a run neither due, nor at its worker, nor executed, nor being taken")

@@ -41,7 +41,7 @@ extension Engine {
 
     /// How much waits in a queue, whether or not anybody works on it.
     public func figures(ofQueue queue: String) async throws -> QueueFigures {
-        try await core.store.figures(ofQueue: queue)
+        QueueFigures(try await core.store.census(ofQueue: queue), knowing: core.knownWorkflows)
     }
 
     /// Lets workers take a parked run again: one that stopped because a step was in doubt, blocked or did not fit what was

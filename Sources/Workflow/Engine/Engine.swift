@@ -27,6 +27,12 @@ public final class Engine: Sendable {
         core = EngineCore(store: opened, configuration: configuration, metrics: RunMetrics(metrics))
     }
 
+    /// Throws ``WorkflowError/Code/storeMoved`` when the store's runs are no longer there: they may have been copied to another
+    /// one since it was opened.
+    package func requireRunsHere() async throws {
+        try await core.store.standing().requireOpen(core.store.place)
+    }
+
     /// Makes a workflow known by its name, so that ``resume(_:)`` finds it.
     ///
     /// - Throws: ``WorkflowError/Code/duplicateName`` if another type is registered under the name.

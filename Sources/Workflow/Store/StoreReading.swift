@@ -28,8 +28,8 @@ protocol StoreReading: Sendable {
     /// How much is in the store.
     func figures() async throws -> StoreFigures
 
-    /// How much waits in a queue.
-    func figures(ofQueue queue: String) async throws -> QueueFigures
+    /// How much waits in a queue: groups of runs, of which several may be of one workflow.
+    func census(ofQueue queue: String) async throws -> [QueueCensus]
 
     /// What is wrong with the stored bytes, in words; empty when they are sound.
     func checkIntegrity() async throws -> [String]

@@ -50,7 +50,12 @@ struct RunStory {
         }
         if let queue = document.queue {
             rows.append(["queue", queue.name + (queue.priority == 0 ? "" : ", priority \(queue.priority)")])
-            if document.standing == "queued" { rows.append(["next", "snapwf worker --queue \(queue.name)"]) }
+            if document.standing == "queued", !run.isForeign {
+                rows.append(["next", "snapwf worker --queue \(queue.name)"])
+            }
+        }
+        if run.isForeign, !run.status.isFinished {
+            rows.append(["note", "another version of snapwf recorded it, and only that one can go on with it"])
         }
         if run.isLeft, !run.status.isFinished { rows.append(["next", "snapwf resume \(document.id)"]) }
         if run.status == .running || run.status == .sleeping {

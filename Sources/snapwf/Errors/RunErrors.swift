@@ -88,6 +88,15 @@ extension RunRecord {
     /// Whether nobody goes on with it by himself, though it has not ended.
     var isLeft: Bool { queueing.map(\.isParked) ?? (status == .interrupted) }
 
+    /// Whether its steps are those of another version of the program, which alone can go on with it.
+    var isForeign: Bool {
+        switch workflow {
+        case SnapshotWorkflow.name: version != SnapshotWorkflow.version
+        case BatchWorkflow.name: version != BatchWorkflow.version
+        default: true
+        }
+    }
+
     /// Where its sandbox is made; nil for this machine, and for a workflow of another kind.
     var place: SandboxPlace? {
         (try? JSONDecoder().decode(SnapshotRequest.self, from: Data(input.utf8)))?.place

@@ -24,6 +24,8 @@ final class WorkerDesk: Sendable {
         var isStoreAway = false
         /// Until when queues were said to pause.
         var pauses: [String: ContinuousClock.Instant] = [:]
+        /// Queues that were said to hold runs of another version.
+        var foreign: Set<String> = []
     }
 
     let metrics = WorkerMetrics()
@@ -160,6 +162,24 @@ final class WorkerDesk: Sendable {
             document.seconds = wait / .seconds(1)
             told.yield(document)
         }
+    }
+
+    // MARK: - Other versions
+
+    /// So many runs that are due in a queue are left to workers of another version.
+    func leaves(_ count: Int, of queue: String) {
+        let isNew = state.withLock { state in
+            guard count > 0 else {
+                state.foreign.remove(queue)
+                return false
+            }
+            return state.foreign.insert(queue).inserted
+        }
+        guard isNew else { return }
+        var document = WorkerDocument(.foreign)
+        document.queue = queue
+        document.runs = count
+        told.yield(document)
     }
 
     // MARK: - Readiness

@@ -2,7 +2,7 @@ import FoundationEssentials
 
 /// One line of `snapwf worker --json`.
 struct WorkerDocument: Encodable {
-    enum Event: String, Encodable { case ready, began, ended, paused, unready, again, draining, stopped }
+    enum Event: String, Encodable { case ready, began, ended, paused, foreign, unready, again, draining, stopped }
 
     let schema = 1
     let at: Date
@@ -20,6 +20,8 @@ struct WorkerDocument: Encodable {
     var address: String?
     /// Of `stopped`: how many runs were executed.
     var executed: Int?
+    /// Of `foreign`: how many there are now.
+    var runs: Int?
 
     init(_ event: Event, at: Date = Date()) {
         self.event = event
@@ -44,6 +46,11 @@ extension WorkerDocument {
         case .paused:
             return
                 "snapwf: queue \(queue ?? "?") pauses for \(spanText(seconds ?? 0)): its provider refuses requests (429)"
+        case .foreign:
+            let runs = runs ?? 0
+            return
+                "snapwf: queue \(queue ?? "?") holds \(runs == 1 ? "a run" : "\(runs) runs") of another version of snapwf, "
+                + "left to its workers"
         case .unready: return "snapwf: no runs can be taken: \(error ?? "?")"
         case .again: return "snapwf: takes runs again"
         case .draining:

@@ -13,6 +13,7 @@ final class WorkerMetrics: Sendable {
         "snapwf.leases.lost": "Runs that this worker lost, because it could not hold or record them any more.",
         "snapwf.queue.wait": "From the submission of a run to its first execution.",
         "snapwf.queue.depth": "Runs of the queue that a worker may take now, over the whole store.",
+        "snapwf.queue.foreign": "Of those, the ones of another version, which this worker leaves to others.",
         "snapwf.queue.later": "Runs of the queue that are to be taken later, over the whole store.",
         "snapwf.queue.parked": "Runs of the queue that wait for a person, over the whole store.",
         "snapwf.queue.oldest.seconds": "For how long the first run that waits in the queue could have been taken.",
@@ -83,6 +84,7 @@ final class WorkerMetrics: Sendable {
 
     func show(_ figures: QueueFigures, of queue: String) {
         meter("snapwf.queue.depth", queue).set(figures.due)
+        meter("snapwf.queue.foreign", queue).set(figures.foreign)
         meter("snapwf.queue.later", queue).set(figures.later)
         meter("snapwf.queue.parked", queue).set(figures.parked)
         meter("snapwf.queue.oldest.seconds", queue).set((figures.oldest ?? .zero) / .seconds(1))

@@ -33,7 +33,7 @@ struct WorkerPulse: Sendable {
                 guard let mayEnd = try await within(Self.answerLimit, { try await isIdle() }) else {
                     throw SnapshotError(.unavailable, "it said nothing for \(Self.answerLimit)")
                 }
-                // What it reads may be well, and what it writes not: a full disk, runs that were moved to another store.
+                // What it reads may be well, and what it writes not, as on a full disk.
                 if let trouble = worker.trouble { throw trouble }
                 // Twice: another worker may just have taken a batch, and be about to start its images.
                 idleBeats = mayEnd ? idleBeats + 1 : 0
@@ -63,15 +63,14 @@ struct WorkerPulse: Sendable {
         let executed = worker.executed
         let runs = Set(worker.runs)
         for load in worker.load { desk.metrics.show(load) }
-        guard isMeasured || endsWhenIdle else {
-            _ = try await session.engine.runs(RunQuery(limit: 1))
-            return false
-        }
+        try await session.engine.requireRunsHere()
+        guard isMeasured || endsWhenIdle else { return false }
         var due = 0
         for queue in queues {
             let figures = try await session.engine.figures(ofQueue: queue)
             desk.metrics.show(figures, of: queue)
-            due += figures.due
+            desk.leaves(figures.foreign, of: queue)
+            due += figures.due - figures.foreign
         }
         if isMeasured {
             let held = try await session.engine.resources(states: [.intended, .held, .releasing])
@@ -90,14 +89,14 @@ struct WorkerPulse: Sendable {
     }
 
     /// Whether a run is a batch that waits, and only for images which this worker does not bring on: those that wait for a
-    /// person, and those of other queues. It is handed over like any other when the worker ends.
+    /// person, and those of other queues and versions. It is handed over like any other when the worker ends.
     private func canOnlyWait(_ run: RunID) async throws -> Bool {
         guard try await session.engine.run(run)?.queueing?.queue == BatchWorkflow.queue else { return false }
         let open = try await session.engine.children(of: run).filter { !$0.status.isFinished }
         return !open.isEmpty
             && open.allSatisfy { child in
                 guard let queueing = child.queueing else { return true }
-                return queueing.isParked || !queues.contains(queueing.queue)
+                return queueing.isParked || !queues.contains(queueing.queue) || child.isForeign
             }
     }
 }

@@ -57,33 +57,38 @@ extension PostgresReading {
         }
     }
 
-    func figures(ofQueue queue: String) async throws -> QueueFigures {
+    func census(ofQueue queue: String) async throws -> [QueueCensus] {
         try await reader.read { connection in
-            let row = try connection.run(
+            let groups = try connection.run(
                 """
                 WITH clock AS (SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint AS ms),
-                waiting AS (
-                    SELECT wake_at IS NULL OR wake_at <= ms AS is_due,
+                standing AS (
+                    SELECT workflow, version, cancel_requested_at, wake_at IS NULL OR wake_at <= ms AS is_due,
+                        wake_at > ms AS is_later, false AS is_parked,
                         ms - greatest(created_at, coalesce(wake_at, 0)) AS age
                     FROM runs, clock
-                    WHERE queue = $1 AND status = 'pending' AND rest IS DISTINCT FROM 'parked'),
-                stopped AS (
-                    SELECT rest IS NOT DISTINCT FROM 'parked' AS is_parked, EXISTS (
-                        SELECT 1 FROM leases WHERE run_id = runs.id AND expires_at > clock_timestamp()) AS is_held
+                    WHERE queue = $1 AND status = 'pending' AND rest IS DISTINCT FROM 'parked'
+                    UNION ALL
+                    SELECT workflow, version, cancel_requested_at,
+                        rest IS DISTINCT FROM 'parked' AND NOT EXISTS (
+                            SELECT 1 FROM leases WHERE run_id = runs.id AND expires_at > clock_timestamp()),
+                        false, rest IS NOT DISTINCT FROM 'parked', NULL
                     FROM runs
                     WHERE queue = $1 AND (
                         status IN ('running', 'sleeping') OR (status = 'pending' AND rest = 'parked')))
-                SELECT (SELECT count(*) FROM waiting WHERE is_due)
-                        + (SELECT count(*) FROM stopped WHERE NOT is_parked AND NOT is_held) AS due,
-                    (SELECT count(*) FROM waiting WHERE NOT is_due) AS later,
-                    (SELECT count(*) FROM stopped WHERE is_parked) AS parked,
-                    (SELECT max(age) FROM waiting WHERE is_due) AS oldest
-                """, [queue]
-            ).first
-            return QueueFigures(
-                due: Int(try row?.integer("due") ?? 0), later: Int(try row?.integer("later") ?? 0),
-                parked: Int(try row?.integer("parked") ?? 0),
-                oldest: try row?.integer("oldest").map { .milliseconds(max($0, 0)) })
+                SELECT workflow, version, cancel_requested_at IS NOT NULL AS is_ending,
+                    count(*) FILTER (WHERE is_due) AS due, count(*) FILTER (WHERE is_later) AS later,
+                    count(*) FILTER (WHERE is_parked) AS parked, max(age) FILTER (WHERE is_due) AS oldest
+                FROM standing GROUP BY 1, 2, 3
+                """, [queue])
+            return try groups.rows.map { row in
+                QueueCensus(
+                    workflow: KnownWorkflow(
+                        name: try row.needText("workflow"), version: Int(try row.needInteger("version"))),
+                    isEnding: try row.flag("is_ending"), due: Int(try row.needInteger("due")),
+                    later: Int(try row.needInteger("later")), parked: Int(try row.needInteger("parked")),
+                    oldest: try row.integer("oldest"))
+            }
         }
     }
 }

@@ -21,36 +21,43 @@ extension SQLiteReading {
         }
     }
 
-    func figures(ofQueue queue: String) async throws -> QueueFigures {
+    func census(ofQueue queue: String) async throws -> [QueueCensus] {
         let now = Timestamp(clock.now()).milliseconds
         return try await reader.read { [self] db in
-            let waiting = try Row.fetchOne(
+            let waiting = try Row.fetchAll(
                 db,
                 sql: """
-                    SELECT count(*) FILTER (WHERE wake_at IS NULL OR wake_at <= :now) AS due,
+                    SELECT workflow, version, cancel_requested_at IS NOT NULL AS is_ending,
+                        count(*) FILTER (WHERE wake_at IS NULL OR wake_at <= :now) AS due,
                         count(*) FILTER (WHERE wake_at > :now) AS later,
                         min(max(created_at, coalesce(wake_at, 0)))
                             FILTER (WHERE wake_at IS NULL OR wake_at <= :now) AS since
                     FROM runs WHERE queue = :queue AND status = 'pending' AND rest IS NOT 'parked'
+                    GROUP BY 1, 2, 3
                     """, arguments: ["now": now, "queue": queue])
             let stopped = try Row.fetchAll(
                 db,
                 sql: """
-                    SELECT id, rest FROM runs
+                    SELECT id, rest, workflow, version, cancel_requested_at IS NOT NULL AS is_ending FROM runs
                     WHERE queue = ? AND (status IN ('running', 'sleeping') OR (status = 'pending' AND rest = 'parked'))
                     """, arguments: [queue])
-            var (abandoned, parked) = (0, 0)
-            for row in stopped {
-                if row.text("rest") == RunRest.parked.rawValue {
-                    parked += 1
-                } else if !locks.isHeld(try runID(row.needText("id"))) {
-                    abandoned += 1
-                }
+            let groups = try waiting.map { row in
+                try group(row, due: row["due"], later: row["later"], oldest: row.integer("since").map { now - $0 })
             }
-            let since = waiting?.integer("since")
-            return QueueFigures(
-                due: Int(waiting?.integer("due") ?? 0) + abandoned, later: Int(waiting?.integer("later") ?? 0),
-                parked: parked, oldest: since.map { .milliseconds(max(now - $0, 0)) })
+            return try groups
+                + stopped.map { row in
+                    let isParked = row.text("rest") == RunRest.parked.rawValue
+                    let isHeld = try locks.isHeld(runID(row.needText("id")))
+                    return try group(row, due: isParked || isHeld ? 0 : 1, parked: isParked ? 1 : 0)
+                }
         }
+    }
+
+    private func group(
+        _ row: Row, due: Int, later: Int = 0, parked: Int = 0, oldest: Int64? = nil
+    ) throws -> QueueCensus {
+        QueueCensus(
+            workflow: KnownWorkflow(name: try row.needText("workflow"), version: Int(try row.needInteger("version"))),
+            isEnding: row["is_ending"], due: due, later: later, parked: parked, oldest: oldest)
     }
 }
