@@ -2,6 +2,7 @@ import Files
 import Foundation
 import Glibc
 import HelperInterface
+import Synchronization
 import Testing
 
 @testable import SnapshotSteps
@@ -85,6 +86,39 @@ struct CatalogAdoptionTests {
         #expect(try readFile(again.directory + "/piece", limit: 1) == [1])
         again.close()
         #expect(try await other.remove(found))
+        #expect(test.names.isEmpty)
+    }
+
+    @Test("a place that is removed while others wait for it is one process's all the same, and no removal fails")
+    func removedPlace() async throws {
+        let test = try TestState()
+        final class Inside: Sendable {
+            let now = Atomic(0)
+            let most = Atomic(0)
+        }
+        let inside = Inside()
+        try await withThrowingTaskGroup(of: Int.self) { group in
+            for _ in 0..<6 {
+                group.addTask {
+                    let catalog = try Catalog(state: test.state)
+                    var rounds = 0
+                    while rounds < 50 {
+                        // One that waited for a second in vain is asked to come again.
+                        guard let place = try? await catalog.incomingPlace("1") else { continue }
+                        let now = inside.now.add(1, ordering: .relaxed).newValue
+                        inside.most.max(now, ordering: .relaxed)
+                        try writeFile(place.directory + "/piece", [1], mode: 0o600)
+                        inside.now.subtract(1, ordering: .relaxed)
+                        try await onOwnThread { try place.remove() }
+                        rounds += 1
+                    }
+                    return rounds
+                }
+            }
+            let rounds = try await group.reduce(0, +)
+            print("a place that was taken and removed \(rounds) times")
+        }
+        #expect(inside.most.load(ordering: .relaxed) == 1)
         #expect(test.names.isEmpty)
     }
 }

@@ -71,6 +71,23 @@ struct PostgresLinkTests {
         #expect(gone?.message.contains("cannot be reached") == true, "\(gone as Any)")
     }
 
+    @Test("a server that lets everybody in and finishes nothing is asked no longer than one that is away")
+    func vainConnections() async throws {
+        try await TestStore.use(.postgres) { store in
+            var configuration = store.configuration
+            configuration.reconnectTimeout = .milliseconds(300)
+            let link = try PostgresLink(configuration, PostgresAddress(store.address), for: .reading)
+            _ = try link.connected()
+            link.drop()
+            #expect(link.mayTryAgain(after: 0) && link.mayTryAgain(after: 3) && !link.mayTryAgain(after: 20))
+            try await Task.sleep(for: .milliseconds(400))
+            _ = try link.connected()
+            #expect(link.mayTryAgain(after: 0) && !link.mayTryAgain(after: 1), "that it lets in is not enough")
+            link.worked()
+            #expect(link.mayTryAgain(after: 1))
+        }
+    }
+
     @Test("a renewal is given up while there is time for another one before the lease ends")
     func patienceOfLeases() async throws {
         try await TestStore.use(.postgres) { store in

@@ -7,17 +7,25 @@ package import HelperInterface
 package final class IncomingPlace: Sendable {
     /// On the store's file system; whatever is in it goes when the snapshot is taken in.
     package let directory: String
+    private let layout: CatalogLayout
     private let lock: LockedFile
 
     static let lockName = "lock"
 
-    init(directory: String, lock: LockedFile) {
+    init(directory: String, in layout: CatalogLayout, lock: LockedFile) {
         self.directory = directory
+        self.layout = layout
         self.lock = lock
     }
 
     /// Lets the next one in; the files stay.
     package func close() { lock.close() }
+
+    /// Removes what was gathered, and lets the next one begin anew. Blocks.
+    func remove() throws(FileError) {
+        defer { lock.close() }
+        try layout.removeFromSight(directory)
+    }
 }
 
 extension Catalog {
@@ -36,7 +44,7 @@ extension Catalog {
                 try makeDirectories(directory, mode: 0o700)
                 do throws(FileError) {
                     if let lock = try LockedFile.take(directory + "/" + IncomingPlace.lockName, .exclusive) {
-                        return IncomingPlace(directory: directory, lock: lock)
+                        return IncomingPlace(directory: directory, in: layout, lock: lock)
                     }
                 } catch {
                     // Garbage collection removes it in this very moment.
@@ -83,8 +91,7 @@ extension Catalog {
             try await note(
                 SnapshotArtifact(reference: reference, way: .pulled, notedAt: millisecondsNow()), of: snapshot)
         }
-        try await onOwnThread { try removeTree(place.directory) }
-        place.close()
+        try await onOwnThread { try place.remove() }
         return snapshot
     }
 

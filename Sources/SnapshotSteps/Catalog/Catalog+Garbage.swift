@@ -53,8 +53,10 @@ extension Catalog {
                 if now.kind == .pull {
                     lock = try LockedFile.take(now.path + "/" + IncomingPlace.lockName, .exclusive)
                     if lock == nil { return false }
+                    try layout.removeFromSight(now.path)
+                } else {
+                    try removeTree(now.path)
                 }
-                try removeTree(now.path)
                 return true
             }
         }

@@ -57,10 +57,8 @@ extension Catalog {
         probe("remove:document.after")
         try database.remove(key: now.key)
         probe("remove:row.after")
-        // Out of the way of those who are about to use it: they find no file to lock.
-        let removed = layout.root + "/" + CatalogLayout.removedPrefix + now.id + "-\(UInt64.random(in: 0 ... .max))"
-        try renameDurably(directory, to: removed)
-        try removeTree(removed)
+        // Those who are about to use it find no file to lock.
+        try layout.removeFromSight(directory)
     }
 
     private static func inUse(_ snapshot: Snapshot, by holders: [SnapshotHolder]) -> SnapshotError {

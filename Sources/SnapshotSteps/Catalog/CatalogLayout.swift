@@ -2,7 +2,7 @@ import Files
 import Glibc
 
 /// The names in the store: `<id>/rootfs.ext4`, beside it the document and the file of those who use it; and
-/// `.incoming-<run>` or `.incoming-pull-<name>` for what is on its way, `.removed-<id>-<number>` for what goes.
+/// `.incoming-<run>` or `.incoming-pull-<name>` for what is on its way, `.removed-<name>-<number>` for what goes.
 struct CatalogLayout: Sendable {
     static let imageName = "rootfs.ext4"
     static let incomingPrefix = ".incoming-"
@@ -19,6 +19,20 @@ struct CatalogLayout: Sendable {
     func usage(of id: String) -> String { directory(of: id) + "/in-use" }
     func incoming(ofRun runID: String) -> String { root + "/" + Self.incomingPrefix + runID }
     func incoming(ofPull name: String) -> String { root + "/" + Self.pullPrefix + name }
+
+    /// Removes a directory of the store that others may be about to use: it loses its name first, so whoever comes meanwhile
+    /// finds nothing of it, and nothing of theirs goes with it. Blocks; what a crash leaves is garbage. Nothing there is
+    /// success.
+    func removeFromSight(_ directory: String) throws(FileError) {
+        let name = directory.split(separator: "/").last.map(String.init) ?? ""
+        let removed = "\(root)/\(Self.removedPrefix)\(name)-\(UInt64.random(in: 0 ... .max))"
+        do throws(FileError) {
+            try renameDurably(directory, to: removed)
+        } catch {
+            guard error.errno == ENOENT else { throw error }
+        }
+        try removeTree(removed)
+    }
 
     /// What a directory of the store may be called after: 16 to 64 lower-case hexadecimal digits.
     static func isKey(_ text: String) -> Bool {

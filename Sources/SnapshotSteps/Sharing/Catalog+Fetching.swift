@@ -38,7 +38,7 @@ extension Catalog {
             defer { place.close() }
             // Whoever had the place may just have finished.
             if let known = try await here(image, origin: origin) {
-                try await onOwnThread { try removeTree(place.directory) }
+                try await onOwnThread { try place.remove() }
                 return known
             }
             var download = SnapshotDownload(artifact, output: place.directory + "/image", logger: logger)
@@ -55,7 +55,7 @@ extension Catalog {
         guard fileExists(layout.incoming(ofPull: name)) else { return }
         guard let place = try? await incomingPlace(name) else { return }
         defer { place.close() }
-        try await onOwnThread { try removeTree(place.directory) }
+        try await onOwnThread { try place.remove() }
     }
 
     /// What is here of an image that a registry offers; also where an earlier one died before the row.
