@@ -71,6 +71,7 @@ struct ProcessIdentity: Hashable, Sendable {
 /// What /proc/pid/stat tells of a live process (proc(5)).
 struct ProcessStatus: Hashable, Sendable {
     let startTime: UInt64
+    let parent: Int32
     let isExiting: Bool
 
     /// - Returns: `nil` for a zombie, a dead process, or text that is no stat line.
@@ -79,11 +80,18 @@ struct ProcessStatus: Hashable, Sendable {
         guard let end = stat.lastIndex(of: UInt8(ascii: ")")) else { return nil }
         let fields = stat[(end + 1)...].split(separator: UInt8(ascii: " ")).map { String(decoding: $0, as: UTF8.self) }
         guard fields.count > 19, fields[0] != "Z", fields[0] != "X", let flags = UInt64(fields[6]),
-            let startTime = UInt64(fields[19])
+            let parent = Int32(fields[1]), let startTime = UInt64(fields[19])
         else { return nil }
         // PF_EXITING of include/linux/sched.h.
         isExiting = flags & 0x4 != 0
         self.startTime = startTime
+        self.parent = parent
+    }
+
+    /// - Returns: `nil` when the process is gone.
+    init?(of pid: Int32) {
+        guard let stat = try? SmallFile.read("/proc/\(pid)/stat") else { return nil }
+        self.init(stat: stat)
     }
 }
 

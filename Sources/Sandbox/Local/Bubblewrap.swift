@@ -77,10 +77,14 @@ struct Bubblewrap: Sendable {
 
     /// Options for a command beside the init. A command never outlives the thread that waits for it; what it
     /// puts into a session of its own does.
-    func commandOptions(_ command: ShortCommand, namespaces: [String], statusDescriptor: Int32) -> [String] {
+    ///
+    /// - Parameter gateDescriptor: the command begins when something can be read from it: see ``CommandLoop``.
+    func commandOptions(
+        _ command: ShortCommand, namespaces: [String], statusDescriptor: Int32, gateDescriptor: Int32
+    ) -> [String] {
         namespaces + ["--unshare-ipc", "--unshare-uts", "--hostname", "sandbox"]
             + ["--cap-drop", "ALL", "--die-with-parent", "--new-session"]
-            + ["--json-status-fd", "\(statusDescriptor)"]
+            + ["--json-status-fd", "\(statusDescriptor)", "--block-fd", "\(gateDescriptor)"]
             + fileSystem + Self.environmentArguments(command.environment)
             + ["--chdir", command.workingDirectory ?? "/work"]
     }

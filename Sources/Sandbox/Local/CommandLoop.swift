@@ -10,6 +10,8 @@ struct RunningCommand: ~Copyable {
     let output: Descriptor
     let errors: Descriptor
     let status: Descriptor
+    /// What is written to it lets the command begin.
+    let gate: Descriptor
 }
 
 struct CommandResult: Sendable {
@@ -34,6 +36,8 @@ struct CommandLoop: ~Copyable {
     private static let keptErrors = 4 << 10
     /// Once the command ended, what it left in a pipe is taken; a process that it left behind may write on for ever.
     private static let lastWords = 1 << 20
+    /// So long a process that has nothing left but to end is waited for.
+    private static let adoptionLimit = Duration.seconds(10)
 
     private enum Channel {
         static let output = 0
@@ -47,6 +51,7 @@ struct CommandLoop: ~Copyable {
     private var input: Descriptor
     private let outputs: [Int32]
     private let owned: Pipes
+    private let gate: Descriptor
     private var feed: CommandInput
     private let watch: any CommandWatch
     private let sink: CommandSink
@@ -73,6 +78,7 @@ struct CommandLoop: ~Copyable {
         outputs = [command.output.raw, command.errors.raw, command.status.raw]
         process = command.process
         input = command.input
+        gate = command.gate
         owned = Pipes(output: command.output, errors: command.errors, status: command.status)
         self.feed = feed
         self.watch = watch
@@ -206,7 +212,25 @@ struct CommandLoop: ~Copyable {
         } catch {
             // Gone already, or /proc cannot be read now: then there is no group to kill.
         }
+        letBegin(pid)
         if case .pass(let exchange) = sink { exchange.put(.started) }
+    }
+
+    /// Lets the command begin once bwrap is its parent.
+    ///
+    /// To join a pid namespace, bwrap makes it by a process in between that ends at once. On a busy machine that one may live
+    /// on until the command has asked to die with its parent (`fork_intermediate_child` and `handle_die_with_parent` in
+    /// bubblewrap.c): then its end kills the command.
+    private func letBegin(_ command: Int32) {
+        let end = SteadyClock.now() + Self.adoptionLimit
+        while let status = ProcessStatus(of: command), status.parent != pid, ProcessStatus(of: pid) != nil,
+            SteadyClock.now() < end
+        {
+            usleep(200)
+        }
+        var go: UInt8 = 1
+        // Where nobody reads it, the command is gone.
+        _ = retrying { Glibc.write(gate.raw, &go, 1) }
     }
 
     /// Kills the command, its process group, and bwrap.

@@ -83,22 +83,26 @@ extension LocalProvider {
     ) throws(SandboxError) -> RunningCommand {
         let namespaces = try Namespaces(of: initProcess, id: id)
         let options = try Bubblewrap.optionFile(
-            world.commandOptions(command, namespaces: namespaces.options(first: 5), statusDescriptor: 4)
+            world.commandOptions(
+                command, namespaces: namespaces.options(first: 6), statusDescriptor: 4, gateDescriptor: 5)
         )
         let input = try Pipe()
         let output = try Pipe()
         let errors = try Pipe()
         let status = try Pipe()
+        let gate = try Pipe()
         let pid = try ChildProcess.start(
             bubblewrap, ["--args", "3", "--"] + command.arguments,
-            descriptors: [input.read.raw, output.write.raw, errors.write.raw, options.raw, status.write.raw]
+            descriptors: [
+                input.read.raw, output.write.raw, errors.write.raw, options.raw, status.write.raw, gate.read.raw,
+            ]
                 + namespaces.descriptors
         )
         let process = clinux_pidfd_open(pid)
         guard process >= 0 else { throw .system(-process, "open process \(pid)") }
         return RunningCommand(
             pid: pid, process: Descriptor(process), input: input.writeEnd(), output: output.readEnd(),
-            errors: errors.readEnd(), status: status.readEnd()
+            errors: errors.readEnd(), status: status.readEnd(), gate: gate.writeEnd()
         )
     }
 
