@@ -55,9 +55,10 @@ final class CachingBlobReader: BlobReader {
     private func letGo() {
         guard current.isClosed else { return }
         _ = stage.withLockIfAvailable { stage in
-            if case .ended = stage { return }
-            if case .failed = stage { return }
-            stage = .failed(closed)
+            switch stage {
+            case .whole, .part, .transfer: stage = .failed(closed)
+            case .ended, .failed: break
+            }
         }
     }
 

@@ -17,7 +17,7 @@ struct ProcessIdentity: Hashable, Sendable {
 
     /// The process that has this pid now; `nil` when there is none or it is a zombie.
     init?(of pid: Int32) throws(SandboxError) {
-        guard let stat = try SmallFile.read("/proc/\(pid)/stat").flatMap({ ProcessStatus(stat: $0) }) else {
+        guard let stat = try ProcessStatus(of: pid) else {
             return nil
         }
         self.init(pid: pid, startTime: stat.startTime, bootID: try Self.currentBootID())
@@ -34,7 +34,7 @@ struct ProcessIdentity: Hashable, Sendable {
     ///
     /// The init of a pid namespace is on its way out while the kernel still kills and awaits everybody else in it.
     func isEnding() throws(SandboxError) -> Bool {
-        guard let stat = try SmallFile.read("/proc/\(pid)/stat").flatMap({ ProcessStatus(stat: $0) }) else {
+        guard let stat = try ProcessStatus(of: pid) else {
             return true
         }
         return stat.startTime != startTime || stat.isExiting
@@ -88,9 +88,9 @@ struct ProcessStatus: Hashable, Sendable {
         self.parent = parent
     }
 
-    /// - Returns: `nil` when the process is gone.
-    init?(of pid: Int32) {
-        guard let stat = try? SmallFile.read("/proc/\(pid)/stat") else { return nil }
+    /// - Returns: `nil` for a process that is gone, or a zombie.
+    init?(of pid: Int32) throws(SandboxError) {
+        guard let stat = try SmallFile.read("/proc/\(pid)/stat") else { return nil }
         self.init(stat: stat)
     }
 }

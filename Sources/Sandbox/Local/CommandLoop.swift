@@ -223,10 +223,14 @@ struct CommandLoop: ~Copyable {
     /// bubblewrap.c): then its end kills the command.
     private func letBegin(_ command: Int32) {
         let end = SteadyClock.now() + Self.adoptionLimit
-        while let status = ProcessStatus(of: command), status.parent != pid, ProcessStatus(of: pid) != nil,
-            SteadyClock.now() < end
-        {
-            usleep(200)
+        do throws(SandboxError) {
+            while let status = try ProcessStatus(of: command), status.parent != pid, try ProcessStatus(of: pid) != nil,
+                SteadyClock.now() < end
+            {
+                pauseThread(.milliseconds(1))
+            }
+        } catch {
+            // /proc cannot be read now: the command may be killed then, and is not held back for ever.
         }
         var go: UInt8 = 1
         // Where nobody reads it, the command is gone.

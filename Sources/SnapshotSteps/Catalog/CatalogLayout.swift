@@ -29,7 +29,8 @@ struct CatalogLayout: Sendable {
         do throws(FileError) {
             try renameDurably(directory, to: removed)
         } catch {
-            guard error.errno == ENOENT else { throw error }
+            if error.errno == ENOENT { return }
+            throw error
         }
         try removeTree(removed)
     }

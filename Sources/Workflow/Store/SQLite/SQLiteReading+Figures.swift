@@ -47,8 +47,8 @@ extension SQLiteReading {
             return try groups
                 + stopped.map { row in
                     let isParked = row.text("rest") == RunRest.parked.rawValue
-                    let isHeld = try locks.isHeld(runID(row.needText("id")))
-                    return try group(row, due: isParked || isHeld ? 0 : 1, parked: isParked ? 1 : 0)
+                    let isDue = try !isParked && !locks.isHeld(runID(row.needText("id")))
+                    return try group(row, due: isDue ? 1 : 0, parked: isParked ? 1 : 0)
                 }
         }
     }
